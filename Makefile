@@ -1,0 +1,41 @@
+# make test: everything that must pass.  make demo: see it work.  make bench: measure it.
+# PYTHON chooses the interpreter that makes .venv (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: test demo bench format clean
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -ra
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m mixedmodels.demo
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mixedmodels needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each set of extras: it is installed again only when pyproject.toml changes.
+$(VENV)/.test: EXTRAS := [test,lint]
+$(VENV)/.demo: EXTRAS :=
+$(VENV)/.bench: EXTRAS := [bench]
+$(VENV)/.test $(VENV)/.demo $(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.$(EXTRAS)'
+	@touch $@

@@ -1,0 +1,79 @@
+"""Linear mixed models: exact, fast, from a formula and a data frame.
+
+    import mixedmodels as mm
+    m = mm.lmer("weight ~ time + (time | animal)", data)
+
+Names load on first use, so that the import stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixedmodels import datasets as datasets
+    from mixedmodels.errors import ConvergenceWarning as ConvergenceWarning
+    from mixedmodels.errors import DataError as DataError
+    from mixedmodels.errors import DataWarning as DataWarning
+    from mixedmodels.errors import FormulaError as FormulaError
+    from mixedmodels.errors import MissingDependencyError as MissingDependencyError
+    from mixedmodels.errors import MixedModelsError as MixedModelsError
+    from mixedmodels.errors import MixedModelsWarning as MixedModelsWarning
+    from mixedmodels.errors import ModelError as ModelError
+    from mixedmodels.errors import RankDeficiencyWarning as RankDeficiencyWarning
+    from mixedmodels.errors import ScaleWarning as ScaleWarning
+    from mixedmodels.errors import SingularFitWarning as SingularFitWarning
+    from mixedmodels.inference.compare import aictab as aictab
+    from mixedmodels.inference.compare import anova as anova
+    from mixedmodels.model.fitted import FittedModel as FittedModel
+    from mixedmodels.model.fitted import lm as lm
+    from mixedmodels.model.fitted import lmer as lmer
+    from mixedmodels.model.storage import load as load
+    from mixedmodels.model.storage import save as save
+
+_HOMES = {
+    "lmer": "model.fitted",
+    "lm": "model.fitted",
+    "FittedModel": "model.fitted",
+    "aictab": "inference.compare",
+    "anova": "inference.compare",
+    "save": "model.storage",
+    "load": "model.storage",
+    **dict.fromkeys(
+        (
+            "MixedModelsError",
+            "DataError",
+            "FormulaError",
+            "ModelError",
+            "MissingDependencyError",
+            "MixedModelsWarning",
+            "SingularFitWarning",
+            "ConvergenceWarning",
+            "RankDeficiencyWarning",
+            "DataWarning",
+            "ScaleWarning",
+        ),
+        "errors",
+    ),
+}
+
+__all__ = ["__version__", "datasets", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        try:
+            return metadata.version("mixedmodels")
+        except metadata.PackageNotFoundError:  # run from a source tree
+            return "0.1.0"
+    if name == "datasets":
+        return importlib.import_module("mixedmodels.datasets")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"mixedmodels.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'mixedmodels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""From parsed terms and data to model columns: levels, coding, names, missing rows."""

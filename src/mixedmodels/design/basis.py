@@ -1,0 +1,145 @@
+"""Base columns: every column of X and Z, once, centred and scaled, so that no digit is lost.
+
+The columns of X, of all Z and the response are linear combinations (recipes) of a few base columns,
+base 0 being the constant. All later arithmetic is done on cross-products of base columns; a shift
+or a change of unit of a covariate changes the recipes only. Columns that others nearly determine
+are orthogonalised at row level, where cross-products would have lost them already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixedmodels.errors import DataError
+from mixedmodels.likelihood.covariance import Array
+
+# a column whose part outside the others is smaller than this share of it is a combination of them
+DEPENDENT = 1e-12
+# spread smaller than this share of the mean: a constant
+CONSTANT = 1e-13
+# a squared residual norm below this share is taken again, at row level
+REFINE = 1e-3
+# squares of numbers beyond these are not representable
+LARGEST, SMALLEST = 1e150, 1e-150
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Base columns of one data set.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (c, n)
+        Base columns as rows; the first is all ones.
+    recipes : dict of str to ndarray of shape (c,)
+        Each source column as a combination of the base columns.
+    """
+
+    rows: Array
+    recipes: dict[str, Array]
+
+
+def standardise(values: Array, name: str, weights: Array | None) -> tuple[Array, float, float]:
+    """Centre and scale one column: ``values = centre + scale * result``.
+
+    Raises
+    ------
+    DataError
+        Numbers so large or so small that their squares are not representable.
+    """
+    centre = float(np.average(values, weights=weights))
+    out = values - centre
+    largest = float(np.abs(out).max(initial=0.0))
+    if largest <= CONSTANT * abs(centre) or largest == 0.0:
+        return out, centre, 0.0
+    if not SMALLEST < largest < LARGEST or abs(centre) > LARGEST:
+        raise DataError(
+            f"'{name}' is of the order {max(largest, abs(centre)):.0e}: its squares cannot be "
+            "represented. Change its unit, for example divide it by its standard deviation"
+        )
+    out /= largest
+    root = float(np.sqrt(np.average(np.square(out), weights=weights)))
+    out /= root
+    return out, centre, largest * root
+
+
+def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | None) -> Basis:
+    """Standardise distinct source columns and make them well conditioned.
+
+    Parameters
+    ----------
+    sources : sequence of (name, ndarray of shape (n,))
+        Distinct columns, finite.
+    n : int
+        Number of rows.
+    weights : ndarray of shape (n,), optional
+        Prior weights: means and orthogonality are in their metric.
+    """
+    rows = np.empty((len(sources) + 1, n))
+    rows[0] = 1.0
+    size, origin = 1, {}
+    for name, values in sources:
+        rows[size], centre, scale = standardise(values, name, weights)
+        origin[name] = (size if scale else 0, centre, scale)
+        size += bool(scale)
+    if size < len(rows):
+        rows = rows[:size].copy()
+    combine = np.eye(size)
+    gram = (rows if weights is None else rows * weights) @ rows.T
+    if _smallest_residual(gram) < REFINE:
+        magnitudes = np.ones(size)
+        for at, centre, scale in origin.values():
+            if scale:
+                magnitudes[at] = np.hypot(centre, scale) / scale
+        rows, combine = _orthogonalise(rows, weights, magnitudes)
+    recipes = {}
+    for name, (at, centre, scale) in origin.items():
+        recipe = centre * combine[0]
+        if scale:
+            recipe = recipe + scale * combine[at]
+        recipes[name] = recipe
+    return Basis(rows, recipes)
+
+
+def _smallest_residual(gram: Array) -> float:
+    """Smallest squared residual norm of a column on the earlier ones, as a share of its own."""
+    try:
+        pivots = np.diag(np.linalg.cholesky(gram)) ** 2
+    except np.linalg.LinAlgError:
+        return 0.0
+    return float((pivots / np.diag(gram)).min())
+
+
+def _orthogonalise(rows: Array, weights: Array | None, magnitudes: Array) -> tuple[Array, Array]:
+    """Gram-Schmidt, each column twice, in order; dependent columns go.
+
+    Returns
+    -------
+    rows : ndarray of shape (c_new, n)
+    combine : ndarray of shape (c_old, c_new)
+        Old rows as combinations of the new: ``old = combine @ new``.
+    """
+    size = len(rows)
+    combine = np.zeros((size, size))
+    total = float(rows.shape[1] if weights is None else weights.sum())
+    kept = rows
+    count = 0
+    for j in range(size):
+        row = rows[j].copy()
+        for _ in range(2):
+            weighted = row if weights is None else row * weights
+            share = kept[:count] @ weighted / total
+            row -= share @ kept[:count]
+            combine[j, :count] += share
+        norm = float(np.sqrt(np.average(np.square(row), weights=weights)))
+        if norm <= DEPENDENT * magnitudes[j]:
+            continue
+        combine[j, count] = norm
+        if kept is rows and count < j:
+            kept = rows.copy()
+        kept[count] = row / norm
+        count += 1
+    return kept[:count].copy(), combine[:, :count]

@@ -1,0 +1,469 @@
+"""Formula and columns to a design: recipes of X and Z over base columns, levels, state for new data.
+
+Fixed part, contrasts and stateful transforms are formulaic's; grouping and the recipes are ours.
+No sums are taken here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic import Formula, ModelSpec
+from formulaic.errors import FormulaicError
+from numpy.typing import NDArray
+
+from mixedmodels.design.basis import make_basis, standardise
+from mixedmodels.design.frame import Columns
+from mixedmodels.design.grouping import Structure, check_group, find_structure, group_levels
+from mixedmodels.design.levels import Factor
+from mixedmodels.errors import DataError, DataWarning, FormulaError, warn
+from mixedmodels.formula.functions import CONTEXT, evaluate
+from mixedmodels.formula.terms import Expression, ParsedFormula
+from mixedmodels.likelihood.covariance import Array
+
+
+@dataclass(frozen=True, slots=True)
+class TermDesign:
+    """One random term: which columns vary between the levels of a factor.
+
+    Attributes
+    ----------
+    text : str
+        As in the formula, ``(Days | Subject)``.
+    names : tuple of str
+        Names of its columns.
+    recipe : ndarray of shape (c, q)
+        Its columns over the base columns.
+    source : str
+        The left side, for formulaic.
+    picks : tuple of int
+        Which columns of the formulaic matrix of `source` are used.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    recipe: Array
+    source: str
+    picks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDesign:
+    """One grouping factor with all terms on it.
+
+    Attributes
+    ----------
+    name : str
+        ``'animal'`` or ``'a:b'``.
+    variables : tuple of str
+    levels : tuple of str
+        Labels, in the order of the codes.
+    terms : tuple of TermDesign
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    levels: tuple[str, ...]
+    terms: tuple[TermDesign, ...]
+
+    @property
+    def uses(self) -> NDArray[np.intp]:
+        """Base columns that the terms are made of."""
+        return np.flatnonzero(np.any([(t.recipe != 0.0).any(axis=1) for t in self.terms], axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What the model is, without its data.
+
+    Attributes
+    ----------
+    formula : ParsedFormula
+    x_names : tuple of str
+        Names of all fixed-effect columns, dependent ones included.
+    x_recipe : ndarray of shape (c, p_all)
+        Those columns over the base columns.
+    y_centre, y_scale : float
+        ``y - offset = y_centre + y_scale * base y``.
+    groups : tuple of GroupDesign
+        From the most levels to the fewest: the order of elimination.
+    structure : Structure
+    specs : mapping of str to formulaic ModelSpec
+        Per source text: what turns new data into columns.
+    factors : mapping of str to (levels, ordered)
+        Levels of the categorical variables of the fit.
+    term_order : tuple of (int, int)
+        (group, term) in the order of the formula.
+    """
+
+    formula: ParsedFormula
+    x_names: tuple[str, ...]
+    x_recipe: Array
+    y_centre: float
+    y_scale: float
+    groups: tuple[GroupDesign, ...]
+    structure: Structure
+    specs: Mapping[str, ModelSpec]
+    factors: Mapping[str, tuple[tuple[Any, ...], bool]]
+    term_order: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a data set in base columns.
+
+    Attributes
+    ----------
+    base : ndarray of shape (c, n)
+        Base columns; the first is all ones.
+    y : ndarray of shape (n,)
+        Centred and scaled response, offset removed.
+    codes : tuple of ndarray of int, shape (n,)
+        Level of each grouping factor.
+    weights : ndarray of shape (n,), optional
+        Prior weights divided by their mean.
+    weight_scale : float
+        That mean.
+    offset : ndarray of shape (n,), optional
+    """
+
+    base: Array
+    y: Array
+    codes: tuple[NDArray[np.int64], ...]
+    weights: Array | None
+    weight_scale: float
+    offset: Array | None
+
+
+def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows]:
+    """Assemble the design and the rows of a data set.
+
+    Raises
+    ------
+    DataError
+        Response or covariates that are not finite numbers; unusable weights or groups.
+    FormulaError
+        A part that formulaic cannot evaluate.
+    """
+    weights, weight_scale = _weights(columns)
+    table = covariate_table(columns)
+    sources = {formula.fixed: None} | {term.columns: None for term in formula.random}
+    matrices, specs = _matrices(tuple(sources), table, formula.labels)
+    offset = total_offset(formula, columns)
+    y, y_centre, y_scale = _response(formula, columns, offset, weights)
+
+    distinct: dict[str, Array] = {}
+    for matrix, names in matrices.values():
+        for j, name in enumerate(names):
+            if name not in distinct:
+                distinct[name] = matrix[:, j]
+    plain = columns.numbers
+    for name, values in distinct.items():
+        if name not in plain:
+            _check_finite(values, name, columns)
+    basis = make_basis(list(distinct.items()), columns.n, weights)
+
+    x_names = matrices[formula.fixed][1]
+    x_recipe = _stack(basis.recipes, x_names, len(basis.rows))
+    groups, codes, order = _groups(
+        formula, columns, matrices, specs, basis.recipes, len(basis.rows)
+    )
+    structure = find_structure(codes, [len(g.levels) for g in groups])
+    design = Design(
+        formula=formula,
+        x_names=x_names,
+        x_recipe=x_recipe,
+        y_centre=y_centre,
+        y_scale=y_scale,
+        groups=tuple(groups),
+        structure=structure,
+        specs=specs,
+        factors={name: (f.levels, f.ordered) for name, f in columns.factors.items()},
+        term_order=order,
+    )
+    return design, Rows(basis.rows, y, tuple(codes), weights, weight_scale, offset)
+
+
+def covariate_table(
+    columns: Columns, levels: Mapping[str, tuple[tuple[Any, ...], bool]] | None = None
+) -> pd.DataFrame:
+    """The covariates as formulaic reads them.
+
+    Parameters
+    ----------
+    columns : Columns
+    levels : mapping, optional
+        Levels of the fit, for new data.
+    """
+    data: dict[str, Any] = dict(columns.numbers)
+    for name, factor in columns.factors.items():
+        data[name] = pd.Categorical.from_codes(
+            factor.codes, categories=pd.Index(list(factor.levels)), ordered=False
+        )
+    if levels is not None:
+        for name, (known, _) in levels.items():
+            if name in columns.factors:
+                data[name] = recode(name, columns.factors[name], known)
+    if not data:
+        return pd.DataFrame(index=pd.RangeIndex(columns.n))
+    return pd.DataFrame(data, copy=False)
+
+
+def recode(name: str, factor: Factor, known: Sequence[Any]) -> pd.Categorical:
+    """New data's categories matched by value to those of the fit.
+
+    Raises
+    ------
+    DataError
+        A level that the fit has not seen.
+    """
+    position = {str(level): i for i, level in enumerate(known)}
+    codes = np.array([position.get(str(level), -1) for level in factor.levels], np.int64)
+    unseen = [str(level) for level, code in zip(factor.levels, codes, strict=True) if code < 0]
+    if unseen:
+        raise DataError(
+            f"level {_quote(unseen)} of '{name}' was not in the data of the fit; known levels: "
+            f"{_quote([str(level) for level in known])}"
+        )
+    return pd.Categorical.from_codes(
+        codes[factor.codes], categories=pd.Index(list(known)), ordered=False
+    )
+
+
+def _quote(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(f"'{_short(name)}'" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _short(name: str, width: int = 60) -> str:
+    return name if len(name) <= width else f"{name[: width // 2]}...{name[-width // 2 :]}"
+
+
+@lru_cache(maxsize=256)
+def _formula(source: str) -> Formula:
+    return Formula(source)
+
+
+Matrices = dict[str, tuple[Array, tuple[str, ...]]]
+
+
+def _matrices(
+    sources: Sequence[str], table: pd.DataFrame, labels: Mapping[str, str]
+) -> tuple[Matrices, dict[str, ModelSpec]]:
+    """Matrix, column names and spec of each source."""
+    matrices: Matrices = {}
+    specs: dict[str, ModelSpec] = {}
+    for source in sources:
+        try:
+            matrix = _formula(source).get_model_matrix(
+                table, context=CONTEXT, na_action="ignore", output="numpy"
+            )
+        except (FormulaicError, TypeError, ValueError) as error:
+            raise _explain(source, error) from error
+        spec = matrix.model_spec
+        values = np.asarray(matrix, dtype=np.float64)
+        if values.ndim != 2 or len(values) != len(table):
+            values = values.reshape(len(table), -1)
+        matrices[source] = (values, column_names(spec, labels))
+        specs[source] = spec
+    return matrices, specs
+
+
+def _explain(source: str, error: Exception) -> FormulaError:
+    text = str(error).strip().splitlines()
+    reason = text[0] if text else type(error).__name__
+    return FormulaError(f"the part '{source.replace('`', '')}' cannot be evaluated: {reason}")
+
+
+def column_names(spec: ModelSpec, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Column names in the user's own spelling, made unique."""
+    names: list[str] = []
+    for part in spec.structure:
+        replace = [(f.expr, labels[f.expr]) for f in part.term.factors if f.expr in labels]
+        for column in part.columns:
+            for code, text in replace:
+                column = column.replace(code, text)
+            # a user's column called Intercept is not the constant
+            if column == "Intercept" and str(part.term) != "1":
+                column = "`Intercept`"
+            names.append(column)
+    return tuple(names)
+
+
+def evaluate_new(spec: ModelSpec, source: str, table: pd.DataFrame) -> Array:
+    """The matrix of one source for new data, with the state of the fit."""
+    try:
+        matrix = spec.get_model_matrix(table, context=CONTEXT, na_action="ignore", output="numpy")
+    except (FormulaicError, TypeError, ValueError) as error:
+        raise _explain(source, error) from error
+    return np.asarray(matrix, dtype=np.float64).reshape(len(table), -1)
+
+
+def total_offset(formula: ParsedFormula, columns: Columns) -> Array | None:
+    """Sum of the formula's offsets and the ``offset`` argument."""
+    total: Array | None = None
+    for expression in formula.offsets:
+        value = _evaluate(expression, columns, "offset")
+        total = value if total is None else total + value
+    extra = columns.arrays.get("offset")
+    if extra is not None:
+        total = extra if total is None else total + extra
+    return total
+
+
+def _evaluate(expression: Expression, columns: Columns, role: str) -> Array:
+    for name in expression.variables:
+        if name in columns.factors and name not in columns.numbers:
+            raise DataError(
+                f"{role} '{expression.text}' must be numeric, but column '{name}' holds text or "
+                "categories; convert it to numbers first"
+            )
+    with np.errstate(all="ignore"):
+        value = np.asarray(evaluate(expression, columns.numbers), dtype=np.float64)
+    value = np.broadcast_to(value, (columns.n,))
+    _check_finite(value, expression.text, columns)
+    return value
+
+
+def _check_finite(values: Array, name: str, columns: Columns) -> None:
+    with np.errstate(all="ignore"):
+        if np.isfinite(values.sum()):
+            return
+    bad = np.flatnonzero(~np.isfinite(values))
+    if not len(bad):
+        return
+    label = columns.row_labels(bad[:1])[0]
+    inputs = ", ".join(
+        f"{variable} = {float(data[bad[0]]):g}"
+        for variable, data in columns.numbers.items()
+        if variable in name
+    )
+    raise DataError(
+        f"{name} is {float(values[bad[0]])} in {len(bad)} row{'s' if len(bad) > 1 else ''} (first "
+        f"at row {label}{', where ' + inputs if inputs else ''}): drop or mend these rows"
+        + (", or use log1p()" if name.startswith("log(") else "")
+    )
+
+
+def _weights(columns: Columns) -> tuple[Array | None, float]:
+    weights = columns.arrays.get("weights")
+    if weights is None:
+        return None, 1.0
+    bad = np.flatnonzero(weights <= 0)
+    if len(bad):
+        kind = "negative" if (weights < 0).any() else "zero"
+        raise DataError(
+            f"weights must be positive: {len(bad)} {kind} weight{'s' if len(bad) > 1 else ''}, "
+            f"first at row {columns.row_labels(bad[:1])[0]}; drop these rows instead"
+        )
+    largest = float(weights.max())
+    scaled = weights / largest
+    mean = float(scaled.mean())
+    return scaled / mean, largest * mean
+
+
+def _response(
+    formula: ParsedFormula, columns: Columns, offset: Array | None, weights: Array | None
+) -> tuple[Array, float, float]:
+    expression = formula.response
+    assert expression is not None
+    y = _evaluate(expression, columns, "response")
+    if offset is not None:
+        y = y - offset
+    out, centre, scale = standardise(y, expression.text, weights)
+    if scale == 0.0:
+        raise DataError(
+            f"the response '{expression.text}' has no variance: all its {columns.n} values are "
+            f"{centre:g}; there is nothing to model"
+        )
+    return out, centre, scale
+
+
+def _stack(recipes: Mapping[str, Array], names: Sequence[str], size: int) -> Array:
+    if not names:
+        return np.empty((size, 0))
+    return np.stack([recipes[name] for name in names], axis=1)
+
+
+def _groups(
+    formula: ParsedFormula,
+    columns: Columns,
+    matrices: Matrices,
+    specs: Mapping[str, ModelSpec],
+    recipes: Mapping[str, Array],
+    size: int,
+) -> tuple[list[GroupDesign], list[NDArray[np.int64]], tuple[tuple[int, int], ...]]:
+    """Grouping factors from the most levels to the fewest, their codes, the formula's order."""
+    found: dict[frozenset[str], tuple[tuple[str, ...], NDArray[np.int64], list[str]]] = {}
+    terms: dict[frozenset[str], list[tuple[int, TermDesign]]] = {}
+    position = 0
+    for term in formula.random:
+        key = frozenset(term.group.variables)
+        if key not in found:
+            codes, labels = group_levels(term.group.variables, columns.groups)
+            found[key] = (term.group.variables, codes, labels)
+        names = matrices[term.columns][1]
+        if not names:
+            raise FormulaError(
+                f"random term {term.text} has no columns; write (1 | {term.group.name})"
+            )
+        parts = [tuple(range(len(names)))]
+        if not term.correlated:
+            parts = _uncorrelated(specs[term.columns])
+        check_group(
+            term.group.name,
+            term.text,
+            len(found[key][2]),
+            len(found[key][2]) * len(names),
+            columns.n,
+        )
+        for picks in parts:
+            chosen = tuple(names[i] for i in picks)
+            recipe = _stack(recipes, chosen, size)
+            design = TermDesign(term.text, chosen, recipe, term.columns, picks)
+            terms.setdefault(key, []).append((position, design))
+            position += 1
+    keys = sorted(found, key=lambda k: -len(found[k][2]))
+    groups, codes_list = [], []
+    order: list[tuple[int, tuple[int, int]]] = []
+    for k, key in enumerate(keys):
+        variables, codes, labels = found[key]
+        _warn_shared(terms[key], variables)
+        groups.append(
+            GroupDesign(
+                ":".join(variables), variables, tuple(labels), tuple(t for _, t in terms[key])
+            )
+        )
+        codes_list.append(codes)
+        order.extend((p, (k, i)) for i, (p, _) in enumerate(terms[key]))
+    return groups, codes_list, tuple(pair for _, pair in sorted(order))
+
+
+def _uncorrelated(spec: ModelSpec) -> list[tuple[int, ...]]:
+    """One part per term: the columns of one factor stay correlated, as in lme4."""
+    parts, start = [], 0
+    for part in spec.structure:
+        stop = start + len(part.columns)
+        if stop > start:
+            parts.append(tuple(range(start, stop)))
+        start = stop
+    return parts
+
+
+def _warn_shared(terms: Sequence[tuple[int, TermDesign]], variables: Sequence[str]) -> None:
+    """A column in two terms on one factor: only the sum of its variances is identified."""
+    seen: set[str] = set()
+    for _, term in terms:
+        shared = seen.intersection(term.names)
+        if shared:
+            warn(
+                f"{_quote(sorted(shared))} appears in two random terms on '{':'.join(variables)}': "
+                "only the sum of its variances is identified. Keep one of the terms",
+                DataWarning,
+            )
+        seen.update(term.names)

@@ -1,0 +1,97 @@
+"""All errors and warnings of the package, and `require` for optional libraries.
+
+Errors derive from both `MixedModelsError` and the built-in that a caller would expect, so that
+``except ValueError`` keeps working. Each warning has a class of its own, so that one cause can be
+silenced without losing the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class MixedModelsError(Exception):
+    """Base of all errors raised by mixedmodels."""
+
+
+class DataError(MixedModelsError, ValueError):
+    """The data cannot be used as asked; the message names the column, level or row."""
+
+
+class FormulaError(MixedModelsError, ValueError):
+    """The formula cannot be understood; the message points at the place."""
+
+
+class ModelError(MixedModelsError, ValueError):
+    """The request does not fit the fitted model, such as comparing models of different data."""
+
+
+class MissingDependencyError(MixedModelsError, ImportError):
+    """An optional library is not installed; the message gives the install command."""
+
+
+class MixedModelsWarning(UserWarning):
+    """Base of all warnings issued by mixedmodels."""
+
+
+class SingularFitWarning(MixedModelsWarning):
+    """A variance is zero or a correlation is one at the optimum."""
+
+
+class ConvergenceWarning(MixedModelsWarning):
+    """The optimiser stopped before it could certify an optimum."""
+
+
+class RankDeficiencyWarning(MixedModelsWarning):
+    """Fixed-effect columns were dropped because others determine them."""
+
+
+class DataWarning(MixedModelsWarning):
+    """The data were used, but something in them is worth knowing."""
+
+
+class ScaleWarning(MixedModelsWarning):
+    """Columns differ in scale or position so much that digits are lost."""
+
+
+def require(library: str, extra: str) -> ModuleType:
+    """Import an optional library or say how to install it.
+
+    Parameters
+    ----------
+    library : str
+        Module name to import.
+    extra : str
+        Name of the optional-dependency group that brings it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    MissingDependencyError
+        When the library is not installed.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{library} is needed for this and is not installed; "
+            f"run: pip install 'mixedmodels[{extra}]'"
+        ) from error
+
+
+def warn(message: str, category: type[MixedModelsWarning]) -> None:
+    """Warn at the line of the user's code that called the package."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+        depth += 1
+    warnings.warn(message, category, stacklevel=depth)

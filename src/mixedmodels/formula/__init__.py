@@ -1,0 +1,1 @@
+"""The formula language: text in R's notation becomes checked terms; no data here."""

@@ -1,0 +1,390 @@
+"""The functions of the formula language on arrays, for formulaic and for `evaluate`.
+
+They follow R: `scale` divides by n - 1, `poly` is orthonormal, `bs` and `ns` put their inner knots
+at R's quantiles, span the same columns as in package splines and continue beyond the boundary.
+Values without a result, such as ``log(-1)``, become NaN quietly; the caller looks for them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, cast
+
+import numpy as np
+from formulaic.materializers.types import FactorValues  # type: ignore[import-untyped]
+from formulaic.transforms import (  # type: ignore[import-untyped]
+    C,
+    basis_spline,
+    center,
+    natural_cubic_spline,
+    poly,
+    scale,
+    stateful_transform,
+)
+from formulaic.transforms.contrasts import (  # type: ignore[import-untyped]
+    HelmertContrasts,
+    PolyContrasts,
+    SumContrasts,
+    TreatmentContrasts,
+)
+from formulaic.utils.variables import Variable  # type: ignore[import-untyped]
+from scipy.interpolate import CubicSpline
+
+from mixedmodels.errors import DataError, FormulaError
+from mixedmodels.formula.signatures import FUNCTIONS, UNARY, code_name, decode
+from mixedmodels.formula.terms import Expression
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Transform = Callable[..., Any]
+CODINGS = {
+    "sum": SumContrasts,
+    "helmert": HelmertContrasts,
+    "poly": PolyContrasts,
+}
+
+
+def evaluate(expression: Expression, values: Mapping[str, Array]) -> Array:
+    """Work out an expression row by row.
+
+    The code is walked, not executed: only arithmetic and the functions of the formula language
+    have a meaning here, whatever the expression says.
+
+    Parameters
+    ----------
+    expression : Expression
+    values : mapping of str to ndarray of shape (n,)
+        The columns, each of type float64.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Of type float64.
+
+    Raises
+    ------
+    DataError
+        When a column is missing.
+    FormulaError
+        When the code holds anything else than the formula language.
+    """
+    with np.errstate(all="ignore"):
+        result = _walk(_tree(expression.code), values)
+    return np.asarray(result, dtype=np.float64)
+
+
+@lru_cache(maxsize=256)
+def _tree(code: str) -> ast.expr:
+    return ast.parse(code, mode="eval").body
+
+
+def _walk(node: ast.AST, values: Mapping[str, Array]) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            return _column_of(name, values)
+        case ast.List(elts=items):
+            return [_walk(item, values) for item in items]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_walk(operand, values)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:
+            return OPERATIONS[type(op)](_walk(left, values), _walk(right, values))
+        case ast.Call(func=ast.Name(id="fn_column"), args=[ast.Constant(value=str(name))]):
+            return _column_of(decode(name), values)
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in NUMERIC:
+            named = {word.arg: _walk(word.value, values) for word in keywords if word.arg}
+            return CONTEXT[name](*(_walk(arg, values) for arg in args), **named)
+        case _:
+            raise FormulaError(f"{ast.unparse(node)} is not part of the formula language")
+
+
+def _column_of(name: str, values: Mapping[str, Array]) -> Array:
+    if name not in values:
+        raise DataError(f"column {name!r} is missing")
+    return values[name]
+
+
+OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.divide,
+    ast.Pow: np.power,
+}
+
+
+# `again` only tells apart calls of one text; see `render`.
+
+# --- columns and texts with any characters ------------------------------------------------------
+
+
+def _stateful(function: Transform) -> Transform:
+    """Let formulaic keep what a function learns from the data, for use on new data."""
+    return cast(Transform, stateful_transform(function))
+
+
+def _column(name: str, *, again: int = 0, _context: Any = None) -> Any:  # noqa: ARG001
+    # Formulaic also calls this without data, only to learn which columns an argument reads.
+    return np.full(1, np.nan) if _context is None else _context[decode(name)]
+
+
+def _column_variables(name: str, **_: Any) -> tuple[Any, ...]:
+    return (Variable(decode(str(name)), roles={Variable.Role.VALUE}),)
+
+
+_any_column = stateful_transform(_column, get_required_variables=_column_variables)
+
+
+# --- one number per row -------------------------------------------------------------------------
+
+
+def _numbers(values: Any) -> Array:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            "a function of numbers was given a column that holds no numbers; "
+            "convert the column first"
+        ) from None
+
+
+def _elementwise(function: Callable[..., Any], *values: Any) -> Array:
+    with np.errstate(all="ignore"):
+        return np.asarray(function(*map(_numbers, values)), dtype=np.float64)
+
+
+def _log(x: Any, base: Any = None) -> Array:
+    logarithm = _elementwise(np.log, x)
+    return logarithm if base is None else logarithm / _elementwise(np.log, base)
+
+
+def _round(x: Any, digits: float = 0) -> Array:
+    return np.round(_numbers(x), int(digits))
+
+
+def _extreme(function: np.ufunc, *values: Any) -> Array:
+    result = _numbers(values[0])
+    for value in values[1:]:
+        result = np.asarray(function(result, _numbers(value)))
+    return result
+
+
+def _compare(function: np.ufunc, left: Any, right: Any) -> Array:
+    """Return 1 where the comparison holds, else 0; texts compare with texts."""
+    sides = [side if isinstance(side, str) else np.asarray(side) for side in (left, right)]
+    if any(isinstance(side, str) for side in sides):
+        sides = [np.asarray(side, dtype=object) for side in sides]
+    return np.asarray(function(*sides), dtype=np.float64)
+
+
+def _truth(values: Any) -> Array:
+    return np.asarray(_numbers(values) != 0)
+
+
+def _both(left: Any, right: Any) -> Array:
+    return (_truth(left) & _truth(right)).astype(np.float64)
+
+
+def _either(left: Any, right: Any) -> Array:
+    return (_truth(left) | _truth(right)).astype(np.float64)
+
+
+def _negated(values: Any) -> Array:
+    return (~_truth(values)).astype(np.float64)
+
+
+def _same(values: Any) -> Any:
+    return values
+
+
+# --- several columns, and what remembers the data -----------------------------------------------
+
+
+@_stateful
+def _poly(x: Any, *, degree: int = 1, raw: bool = False, _state: Any = None) -> Any:
+    x = _numbers(x)
+    distinct = len(np.unique(x[~np.isnan(x)]))
+    if not raw and "alpha" not in _state and degree >= distinct:
+        raise DataError(
+            f"poly() of degree {degree} needs more than {degree} distinct values; "
+            f"there are {distinct}"
+        )
+    if raw:
+        powers = x[:, None] ** np.arange(1, degree + 1)
+        return FactorValues(powers, column_names=tuple(map(str, range(1, degree + 1))))
+    return poly(x, degree=degree, _state=_state)
+
+
+@_stateful
+def _scale(
+    x: Any,
+    *,
+    center: Any = True,
+    scale: Any = True,
+    again: int = 0,  # noqa: ARG001
+    _state: Any = None,
+) -> Any:
+    return _scaled(_numbers(x), center=center, scale=scale, _state=_state)
+
+
+@_stateful
+def _center(x: Any, *, again: int = 0, _state: Any = None) -> Any:  # noqa: ARG001
+    return center(_numbers(x), _state=_state)
+
+
+_scaled = scale
+
+
+@_stateful
+def _bs(
+    x: Any,
+    *,
+    df: int | None = None,
+    knots: list[float] | None = None,
+    degree: int = 3,
+    intercept: bool = False,
+    boundary: list[float] | None = None,
+    _state: Any = None,
+) -> Any:
+    lower, upper = boundary or (None, None)
+    if knots is not None:
+        df = None
+    if df is not None and df < degree + intercept:
+        raise DataError(f"bs() of degree {degree} needs df = {degree + intercept} or more")
+    return basis_spline(
+        _numbers(x),
+        df=df,
+        knots=knots,
+        degree=degree,
+        include_intercept=intercept,
+        lower_bound=lower,
+        upper_bound=upper,
+        extrapolation="extend",
+        _state=_state,
+    )
+
+
+@_stateful
+def _ns(
+    x: Any,
+    *,
+    df: int | None = None,
+    knots: list[float] | None = None,
+    intercept: bool = False,
+    boundary: list[float] | None = None,
+    _state: Any = None,
+) -> Any:
+    """Return a natural cubic spline that spans the same columns as R's ``ns``.
+
+    Each column is the spline that is one at its knot and zero at all others. Leaving out the
+    first makes all columns vanish at the left boundary, as R's do.
+    """
+    x = _numbers(x)
+    if "knots" not in _state:
+        if not np.isfinite(x).all():
+            raise DataError("ns() needs finite values; remove the rows where it has none")
+        _state["knots"] = _natural_knots(
+            x, df=df, knots=knots, intercept=intercept, boundary=boundary
+        )
+    at = np.array(_state["knots"])
+    basis = CubicSpline(at, np.eye(len(at)), bc_type="natural")
+    inside = np.clip(x, at[0], at[-1])
+    columns = basis(inside) + basis(inside, 1) * (x - inside)[:, None]
+    columns = columns if intercept else columns[:, 1:]
+    names = tuple(str(i + 1) for i in range(columns.shape[1]))
+    return FactorValues(columns, column_names=names)
+
+
+def _natural_knots(
+    x: Array,
+    *,
+    df: int | None,
+    knots: list[float] | None,
+    intercept: bool,
+    boundary: list[float] | None,
+) -> list[float]:
+    """Return all knots, with the inner ones at quantiles unless given."""
+    lower, upper = boundary or (float(np.nanmin(x)), float(np.nanmax(x)))
+    if knots is None:
+        inside = x[(x >= lower) & (x <= upper)]
+        inner = (df or 1 + intercept) - 1 - intercept
+        if inner < 0:
+            raise DataError("ns() with an intercept needs df = 2 or more")
+        knots = np.quantile(inside, np.linspace(0, 1, inner + 2)[1:-1]).tolist()
+    everything = [lower, *sorted(knots), upper]
+    if np.any(np.diff(everything) <= 0):
+        raise DataError(
+            f"the knots of ns() must be distinct and inside the boundary, not {everything}; "
+            "choose a smaller df, or knots"
+        )
+    return everything
+
+
+@_stateful
+def _cr(x: Any, df: int | None = None, knots: list[float] | None = None, _state: Any = None) -> Any:
+    return natural_cubic_spline(_numbers(x), df=df, knots=knots, _state=_state)
+
+
+# --- categories ---------------------------------------------------------------------------------
+
+
+def _factor(values: Any, levels: list[Any] | None = None) -> Any:
+    return C(values, levels=levels)
+
+
+def _ordered(values: Any, levels: list[Any] | None = None) -> Any:
+    return C(values, contrasts=PolyContrasts(), levels=levels)
+
+
+def _relevel(values: Any, ref: Any) -> Any:
+    return C(values, contrasts=TreatmentContrasts(base=ref))
+
+
+def _coded(values: Any, contrasts: str = "treatment", base: Any = None) -> Any:
+    if contrasts == "treatment":
+        return C(values) if base is None else _relevel(values, base)
+    return C(values, contrasts=CODINGS[contrasts]())
+
+
+_SINGLE: dict[str, Transform] = {
+    **{name: partial(_elementwise, getattr(np, name)) for name in UNARY if name != "ceiling"},
+    "ceiling": partial(_elementwise, np.ceil),
+    "I": _same,
+    "identity": _same,
+    "as.numeric": _numbers,
+    "log": _log,
+    "round": _round,
+    "pmin": partial(_extreme, np.minimum),
+    "pmax": partial(_extreme, np.maximum),
+    "scale": _scale,
+    "center": _center,
+    **{
+        name: partial(_compare, getattr(np, name))
+        for name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+    },
+    "and": _both,
+    "or": _either,
+    "not": _negated,
+    "text": decode,
+}
+_OTHER: dict[str, Transform] = {
+    "column": _any_column,
+    "poly": _poly,
+    "bs": _bs,
+    "ns": _ns,
+    "cr": _cr,
+    "cs": _cr,
+    "factor": _factor,
+    "as.factor": _factor,
+    "ordered": _ordered,
+    "as.ordered": _ordered,
+    "relevel": _relevel,
+    "C": _coded,
+}
+NUMERIC = frozenset(map(code_name, _SINGLE))
+CONTEXT: dict[str, Transform] = {
+    code_name(name): function for name, function in {**_SINGLE, **_OTHER}.items()
+}
+assert all(code_name(name) in CONTEXT for name in FUNCTIONS)

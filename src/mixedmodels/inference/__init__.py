@@ -1,0 +1,1 @@
+"""Decisions from fitted models: tests, intervals, comparisons."""

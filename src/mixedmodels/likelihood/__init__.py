@@ -1,0 +1,1 @@
+"""Moments to likelihood: covariance templates, block structures, the profiled criterion."""

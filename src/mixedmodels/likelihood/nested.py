@@ -1,0 +1,296 @@
+"""Nested grouping factors (one factor is the simplest case): block diagonal all the way down.
+
+Model      y = Xb + Z Lambda u + e, with every level of a factor inside one level of the next.
+Storage    per factor, arrays of shape (rows, columns, n_levels): the small matrices of all levels
+           side by side, so that a step of the elimination is one NumPy operation over all levels.
+           Levels are ordered so that the children of a level are consecutive.
+Cost       O(sum over factors of n_levels * q * (q + D)**2), with D the columns that come after.
+
+The factors are eliminated from the finest to the coarsest. Columns at one stage are ordered
+``[own Z | Z of the coarser factors | X y]``; what is left at the end is ``[X y]' V^-1 [X y]``.
+Derivatives follow by walking the stages backwards (reverse accumulation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.likelihood.covariance import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Cross-products of one grouping factor, in working units.
+
+    Attributes
+    ----------
+    g : ndarray of shape (q, q + D, n_levels)
+        ``Z' W [Z | coarser Z | X y]`` of each level.
+    parent : ndarray of int, shape (n_levels,)
+        Level of the next factor that holds this level (empty for the last factor).
+    starts : tuple of ndarray of int
+        For each coarser factor, the first of its consecutive levels here.
+    """
+
+    g: Array
+    parent: NDArray[np.intp]
+    starts: tuple[NDArray[np.intp], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """One elimination at one theta.
+
+    Attributes
+    ----------
+    logdet : float
+        ``log |Omega|``.
+    cross : ndarray of shape (w, w)
+        ``[X y]' V^-1 [X y]``, V in units of sigma**2.
+    p, v : list of ndarray of shape (q, q + D, n_levels)
+        ``Lambda' G`` and ``Omega^-1 Lambda' G`` of each stage.
+    g : list of ndarray of shape (q, q + D, n_levels)
+        The cross-products each stage met: its own less what finer factors explain.
+    """
+
+    logdet: float
+    cross: Array
+    p: list[Array]
+    v: list[Array]
+    g: list[Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Derivatives:
+    """Gradient of ``log|Omega| + <N, cross>`` for one grouping factor.
+
+    Attributes
+    ----------
+    by_factor : ndarray of shape (q, q)
+        Derivative with respect to each entry of ``Lambda``.
+    by_covariance : ndarray of shape (q, q)
+        Derivative with respect to ``Lambda @ Lambda.T`` (finite where Lambda is singular too).
+    """
+
+    by_factor: Array
+    by_covariance: Array
+
+
+class NestedBlocks:
+    """Cross-products of a chain of nested grouping factors."""
+
+    exact_hessian: bool
+    cheap = True
+
+    def __init__(self, stages: Sequence[Stage], cross: Array) -> None:
+        self.stages = list(stages)
+        self.cross = cross
+        self.exact_hessian = len(self.stages) == 1
+
+    def per_factor(self) -> list[Array]:
+        """``Z'W [Z | X y]`` of each factor alone, shape (q, q + w, n_levels)."""
+        w = self.cross.shape[0]
+        return [
+            np.concatenate([stage.g[:, : stage.g.shape[0]], stage.g[:, -w:]], axis=1)
+            for stage in self.stages
+        ]
+
+    def reduce(self, factors: Sequence[Array]) -> Reduced:
+        """Eliminate every factor at the given ``Lambda``s."""
+        g_list = [stage.g for stage in self.stages]
+        cross, logdet = self.cross, 0.0
+        ps, vs = [], []
+        for k, (stage, factor) in enumerate(zip(self.stages, factors, strict=True)):
+            g = g_list[k]
+            q = g.shape[0]
+            p, v, stage_logdet = solve_levels(g, factor)
+            logdet += stage_logdet
+            offset = q
+            for j in range(k + 1, len(self.stages)):
+                width = self.stages[j].g.shape[0]
+                explained = np.einsum("qal,qbl->abl", p[:, offset : offset + width], v[:, offset:])
+                g_list[j] = g_list[j] - np.add.reduceat(
+                    explained, stage.starts[j - k - 1], axis=-1
+                )
+                offset += width
+            w = cross.shape[0]
+            cross = cross - np.matmul(p[:, -w:], v[:, -w:].transpose(0, 2, 1)).sum(0)
+            ps.append(p)
+            vs.append(v)
+        return Reduced(logdet, cross, ps, vs, g_list)
+
+    def derivatives(
+        self, reduced: Reduced, factors: Sequence[Array], weight: Array
+    ) -> list[Derivatives]:
+        """Gradient of ``logdet + <weight, cross>``, one entry per factor."""
+        results: list[Derivatives] = []
+        inner = weight[:, :, None]
+        for k in range(len(self.stages) - 1, -1, -1):
+            g, p, v = reduced.g[k], reduced.p[k], reduced.v[k]
+            q = g.shape[0]
+            after = after_stage(g, p, v)
+            rest = after[:, q:]
+            if inner.shape[-1] == 1:
+                rest_inner = np.matmul(inner[:, :, 0], rest)
+            else:
+                rest_inner = np.einsum("abl,qbl->qal", inner, rest)
+            own = v[:, :q].sum(-1).T
+            explained = rest_inner.reshape(q, -1) @ np.ascontiguousarray(v[:, q:]).reshape(q, -1).T
+            by_covariance = after[:, :q].sum(-1) - rest_inner.reshape(q, -1) @ (
+                np.ascontiguousarray(rest).reshape(q, -1).T
+            )
+            results.append(Derivatives(2.0 * (own - explained), by_covariance))
+            if k > 0:
+                inner = self._joint(k, reduced, factors[k], inner)[
+                    :, :, self.stages[k - 1].parent
+                ]
+        return results[::-1]
+
+    def _joint(self, k: int, reduced: Reduced, factor: Array, inner: Array) -> Array:
+        """Relative covariance of the stage's own and later columns, given that of the later."""
+        v = reduced.v[k]
+        q, n_levels = v.shape[0], v.shape[-1]
+        later = inner.shape[0]
+        scaled = (factor @ v[:, q : q + later].reshape(q, -1)).reshape(q, later, n_levels)
+        cross = -np.einsum("qal,abl->qbl", scaled, np.broadcast_to(inner, (later, later, n_levels)))
+        joint = np.empty((q + later, q + later, n_levels))
+        joint[:q, :q] = self._own_covariance(k, reduced, factor)
+        joint[:q, :q] -= np.einsum("qal,ral->qrl", cross, scaled)
+        joint[:q, q:] = cross
+        joint[q:, :q] = cross.transpose(1, 0, 2)
+        joint[q:, q:] = inner
+        return joint
+
+    def _own_covariance(self, k: int, reduced: Reduced, factor: Array) -> Array:
+        """``Lambda Omega^-1 Lambda'`` of each level of one stage."""
+        return own_covariance(reduced.g[k], factor)
+
+    def conditional_covariance(self, reduced: Reduced, factors: Sequence[Array]) -> list[Array]:
+        """Covariance of the random effects given y and beta, units of sigma**2, per level.
+
+        Returns
+        -------
+        list of ndarray of shape (q, q, n_levels)
+        """
+        last = len(self.stages) - 1
+        joint = self._own_covariance(last, reduced, factors[last])
+        blocks = [joint]
+        for k in range(last - 1, -1, -1):
+            inner = joint[:, :, self.stages[k].parent]
+            joint = self._joint(k, reduced, factors[k], inner)
+            q = self.stages[k].g.shape[0]
+            blocks.append(joint[:q, :q])
+        return blocks[::-1]
+
+    def spherical(self, reduced: Reduced, factors: Sequence[Array]) -> list[Array]:
+        """``Omega^-1 Lambda' Z' W [X y]`` of every level, shape (q, w, n_levels) per factor."""
+        w = self.cross.shape[0]
+        solutions: list[Array] = []
+        for k in range(len(self.stages) - 1, -1, -1):
+            v = reduced.v[k]
+            q = v.shape[0]
+            solution = v[:, -w:]
+            parent = np.arange(v.shape[-1])
+            offset = q
+            for j in range(k + 1, len(self.stages)):
+                parent = self.stages[j - 1].parent[parent] if j > k + 1 else self.stages[k].parent
+                coarse = solutions[len(self.stages) - 1 - j]
+                width = coarse.shape[0]
+                effect = (factors[j] @ coarse.reshape(width, -1)).reshape(coarse.shape)
+                solution = solution - np.einsum(
+                    "qal,awl->qwl", v[:, offset : offset + width], effect[:, :, parent]
+                )
+                offset += width
+            solutions.append(solution)
+        return solutions[::-1]
+
+    def half_solve(
+        self, reduced: Reduced, factors: Sequence[Array], levels: Sequence[NDArray[np.intp]],
+        rows: Sequence[Array],
+    ) -> Array:
+        """``z' Lambda Omega^-1 Lambda' z`` of rows that touch at most one level per factor.
+
+        Parameters
+        ----------
+        levels : sequence of ndarray of int, shape (n_rows,)
+            Level of each factor, -1 where the row has none.
+        rows : sequence of ndarray of shape (q, n_rows)
+            Working-unit columns of each factor.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+        """
+        n_rows = rows[0].shape[-1]
+        total = np.zeros(n_rows)
+        pending = [(f.T @ r) * (lev >= 0) for f, r, lev in zip(factors, rows, levels, strict=True)]
+        for k, factor in enumerate(factors):
+            level = levels[k]
+            q = factor.shape[0]
+            at = np.maximum(level, 0)
+            omega_inverse = inverse_omega(reduced.g[k], factor)[:, :, at]
+            solved = np.einsum("qrn,rn->qn", omega_inverse, pending[k])
+            total += np.einsum("qn,qn->n", solved, pending[k])
+            offset = q
+            for j in range(k + 1, len(factors)):
+                width = factors[j].shape[0]
+                # Omega_jk Omega_kk^-1 r_k, with Omega_jk = Lambda_j' (p_kj)'
+                link = np.einsum("qan,qn->an", reduced.p[k][:, offset : offset + width][:, :, at], solved)
+                pending[j] = pending[j] - np.where(level >= 0, factors[j].T @ link, 0.0)
+                offset += width
+        return total
+
+
+def solve_levels(g: Array, factor: Array) -> tuple[Array, Array, float]:
+    """``Lambda' G``, ``Omega^-1 Lambda' G`` and ``log|Omega|``, all levels at once.
+
+    Gauss-Jordan elimination without pivoting: Omega = I + positive semidefinite needs none.
+    """
+    q, columns, n_levels = g.shape
+    p = (factor.T @ g.reshape(q, -1)).reshape(g.shape)
+    if q == 1:
+        pivot = p[0, 0] * factor[0, 0] + 1.0
+        return p, p / pivot, float(np.log(pivot).sum())
+    work = np.empty((q, q + columns, n_levels))
+    np.matmul(factor.T, p[:, :q], out=work[:, :q])
+    work[:, q:] = p
+    logdet = 0.0
+    for k in range(q):
+        pivot = work[k, k] + 1.0 if k == 0 else work[k, k]
+        if k == 0:
+            for i in range(1, q):
+                work[i, i] += 1.0
+        logdet += float(np.log(pivot).sum())
+        row = work[k, k + 1 :] / pivot
+        column = work[:, k].copy()
+        column[k] = 0.0
+        work[:, k + 1 :] -= column[:, None] * row
+        work[k, k + 1 :] = row
+    return p, work[:, q:], logdet
+
+
+def after_stage(g: Array, p: Array, v: Array) -> Array:
+    """``Z' V_k^-1 [Z | later columns]`` of each level: what this factor leaves unexplained."""
+    q = g.shape[0]
+    if q == 1:
+        return g - p[:, :1] * v
+    return g - np.einsum("jil,jal->ial", p[:, :q], v)
+
+
+def inverse_omega(g: Array, factor: Array) -> Array:
+    """``Omega^-1`` of each level, shape (q, q, n_levels)."""
+    q = g.shape[0]
+    p = (factor.T @ np.ascontiguousarray(g[:, :q]).reshape(q, -1)).reshape(q, q, -1)
+    omega = np.matmul(factor.T, p).transpose(2, 0, 1) + np.eye(q)
+    return np.ascontiguousarray(np.linalg.inv(omega).transpose(1, 2, 0))
+
+
+def own_covariance(g: Array, factor: Array) -> Array:
+    """``Lambda Omega^-1 Lambda'`` of each level, shape (q, q, n_levels)."""
+    q = g.shape[0]
+    half = (factor @ inverse_omega(g, factor).reshape(q, -1)).reshape(q, q, -1)
+    return np.matmul(factor, half)

@@ -1,0 +1,160 @@
+"""theta -> profiled ML or REML criterion with its exact gradient (and Hessian).
+
+    Omega = Lambda' Z'WZ Lambda + I,   M = [X y]' V^-1 [X y],   r2 = penalised residual sum of squares
+    ML    d = log|Omega| + n (1 + log(2 pi r2 / n))
+    REML  d = log|Omega| + log|M_XX| + (n - p) (1 + log(2 pi r2 / (n - p)))
+
+(Bates, Maechler, Bolker and Walker 2015, J. Stat. Softw. 67(1), eqs 34-42.) Value and gradient come
+from one elimination.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg import lapack
+
+from mixedmodels.likelihood.covariance import Array, Template, factors_from_theta
+from mixedmodels.likelihood.curvature import exact_hessian
+from mixedmodels.likelihood.nested import Derivatives, Reduced
+
+
+class Blocks(Protocol):
+    """What a storage type must answer."""
+
+    cross: Array
+    exact_hessian: bool
+    cheap: bool
+
+    def reduce(self, factors: Sequence[Array]) -> Reduced: ...
+    def derivatives(
+        self, reduced: Reduced, factors: Sequence[Array], weight: Array
+    ) -> list[Derivatives]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The fixed part solved at one theta, in working units.
+
+    Attributes
+    ----------
+    value : float
+        The criterion.
+    coefs : ndarray of shape (p + 1,)
+        ``(-beta, 1)``.
+    r2 : float
+        Penalised residual sum of squares.
+    vcov : ndarray of shape (p, p)
+        ``(X'V^-1X)^-1``, to be multiplied by sigma**2.
+    """
+
+    value: float
+    coefs: Array
+    r2: float
+    vcov: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The criterion and its derivatives at one theta."""
+
+    theta: Array
+    value: float
+    gradient: Array
+    by_covariance: tuple[Array, ...]
+    profile: Profile
+    factors: tuple[Array, ...]
+    reduced: Reduced
+    weight: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The criterion of one model on one set of cross-products.
+
+    Attributes
+    ----------
+    blocks : Blocks
+    templates : tuple of Template
+    n : int
+        Number of observations.
+    p : int
+        Number of fixed-effect columns.
+    reml : bool
+    """
+
+    blocks: Blocks
+    templates: tuple[Template, ...]
+    n: int
+    p: int
+    reml: bool
+
+    @property
+    def nu(self) -> int:
+        """Degrees of freedom of the residual variance."""
+        return self.n - self.p if self.reml else self.n
+
+    def evaluate(self, theta: Array) -> Evaluation:
+        """Criterion and exact gradient."""
+        factors = factors_from_theta(self.templates, theta)
+        reduced = self.blocks.reduce(factors)
+        profile = self.solve(reduced)
+        rho = self.nu / profile.r2
+        weight = rho * np.multiply.outer(profile.coefs, profile.coefs)
+        if self.reml:
+            weight[: self.p, : self.p] += profile.vcov
+        derivatives = self.blocks.derivatives(reduced, factors, weight)
+        gradient = np.concatenate(
+            [d.by_factor[t.rows, t.cols] for d, t in zip(derivatives, self.templates, strict=True)]
+        )
+        return Evaluation(
+            theta, profile.value, gradient, tuple(d.by_covariance for d in derivatives), profile,
+            tuple(factors), reduced, weight,
+        )
+
+    def solve(self, reduced: Reduced) -> Profile:
+        """Fixed effects and criterion from one elimination."""
+        p, cross = self.p, reduced.cross
+        coefs = np.ones(p + 1)
+        logdet_x = 0.0
+        r2 = float(cross[p, p])
+        vcov = np.empty((p, p))
+        if p:
+            cholesky, info = lapack.dpotrf(cross[:p, :p], lower=1)
+            if info != 0:
+                raise np.linalg.LinAlgError("X'V^-1X is not positive definite")
+            beta, _ = lapack.dpotrs(cholesky, cross[:p, p], lower=1)
+            inverse, _ = lapack.dpotri(cholesky, lower=1)
+            vcov = np.tril(inverse)
+            vcov = vcov + np.tril(vcov, -1).T
+            coefs[:p] = -beta
+            r2 -= float(cross[:p, p] @ beta)
+            logdet_x = 2.0 * float(np.log(np.diag(cholesky)).sum())
+        nu = self.nu
+        # a response that the model fits exactly: keep the logarithm finite, the fit says so
+        r2 = max(r2, 1e-28 * max(float(self.blocks.cross[p, p]), 1e-280))
+        value = reduced.logdet + nu * (1.0 + math.log(2.0 * math.pi * r2 / nu))
+        if self.reml:
+            value += logdet_x
+        return Profile(value, coefs, r2, vcov)
+
+    def hessian(self, at: Evaluation) -> Array:
+        """Hessian in theta: exact for one grouping factor, else differences of the gradient."""
+        if self.blocks.exact_hessian:
+            rho = self.nu / at.profile.r2
+            return exact_hessian(
+                self.templates[0], at.factors[0], at.reduced, at.weight, at.profile.coefs, rho,
+                self.nu, None if self.reml else at.profile.vcov,
+            )
+        n_theta = len(at.theta)
+        hessian = np.empty((n_theta, n_theta))
+        for j in range(n_theta):
+            step = 1e-5 * max(1.0, abs(float(at.theta[j])))
+            shifted = at.theta.copy()
+            shifted[j] += step
+            hessian[j] = (self.evaluate(shifted).gradient - at.gradient) / step
+        return 0.5 * (hessian + hessian.T)

@@ -1,0 +1,1 @@
+"""The fitted model: fitting, results, predictions, storage."""

@@ -1,0 +1,265 @@
+"""Run the steps from a formula and a frame to a fit, nothing more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mixedmodels.design.basis import standardise
+from mixedmodels.design.build import Design, Rows, build_design
+from mixedmodels.design.contrasts import forced_factors, with_contrasts
+from mixedmodels.design.frame import Columns, column_names, column_values, frame_kind, read, snapshot
+from mixedmodels.errors import (
+    ConvergenceWarning,
+    DataError,
+    DataWarning,
+    FormulaError,
+    RankDeficiencyWarning,
+    SingularFitWarning,
+    warn,
+)
+from mixedmodels.formula.parse import parse
+from mixedmodels.formula.terms import ParsedFormula
+from mixedmodels.likelihood.covariance import Array, factors_from_theta, theta_from_factors
+from mixedmodels.likelihood.objective import Objective
+from mixedmodels.likelihood.start import moment_factor
+from mixedmodels.likelihood.working import Working, make_working, respond, working_theta
+from mixedmodels.model.record import Fit, Source
+from mixedmodels.moments.cross_products import Moments
+from mixedmodels.moments.memory import collect_moments, with_response
+from mixedmodels.optimize import Optimum, minimise
+
+# residual sum of squares over total, below which the fit is exact up to rounding
+EXACT = 1e-22
+
+
+def fit_model(
+    formula: str,
+    data: Any,
+    *,
+    reml: bool,
+    weights: str | ArrayLike | None,
+    offset: str | ArrayLike | None,
+    contrasts: Mapping[str, Any] | None,
+    start: ArrayLike | None,
+    random: bool,
+) -> Fit:
+    """Fit a model with (`random`) or without random terms; see `mixedmodels.lmer`."""
+    data = snapshot(data)
+    parsed = with_contrasts(parse(formula, column_names(data)), contrasts or {})
+    _check_random(parsed, random=random)
+    columns, arrays = _read(parsed, data, weights, offset)
+    design, rows = build_design(parsed, columns)
+    moments = collect_moments(design, rows)
+    working = make_working(design, moments)
+    source = Source(
+        data, frame_kind(data), columns.n_rows, columns.complete, columns.missing, arrays
+    )
+    options = {"contrasts": dict(contrasts or {})}
+    theta = None if start is None else working_theta(
+        working, design, np.asarray(start, np.float64), rows.weight_scale
+    )
+    _warn_rank(design.x_names, working)
+    return _optimise(design, rows, moments, working, source, reml=reml, start=theta, options=options)
+
+
+def refit(model: Fit, y: ArrayLike) -> Fit:
+    """Fit the same model to another response on the same rows; see `FittedModel.refit`."""
+    values = np.asarray(y, dtype=np.float64)
+    source, rows = model.source, model.rows
+    if values.ndim != 1 or len(values) not in (model.n_obs, source.n_rows):
+        raise DataError(
+            f"the new response has {values.size} values; the model has {model.n_obs} rows"
+            + (f" (of {source.n_rows} given)" if source.n_rows != model.n_obs else "")
+        )
+    if len(values) != model.n_obs and source.complete is not None:
+        values = values[source.complete]
+    total = float(values.sum())
+    if not np.isfinite(total):
+        bad = int((~np.isfinite(values)).sum())
+        raise DataError(f"the new response has {bad} values that are missing or infinite")
+    if rows.offset is not None:
+        values = values - rows.offset
+    scaled, centre, scale = standardise(values, "the new response", rows.weights)
+    if scale == 0.0:
+        raise DataError(f"the new response has no variance: all its values are {centre:g}")
+    design = replace(model.design, y_centre=centre, y_scale=scale)
+    new_rows = replace(rows, y=scaled)
+    moments = with_response(design, new_rows, model.moments)
+    working = respond(model.working, design, moments)
+    return _optimise(
+        design, new_rows, moments, working, source, reml=model.reml, start=None,
+        options=model.options,
+    )
+
+
+def update(
+    model: Fit, formula: str | None = None, *, reml: bool | None = None, data: Any = None
+) -> Fit:
+    """Fit again with another formula, criterion or data; see `FittedModel.update`."""
+    source = model.source
+    if formula is None and data is None and model.has_random:
+        wanted = model.reml if reml is None else reml
+        return _optimise(
+            model.design, model.rows, model.moments, model.working, source, reml=wanted,
+            start=None if model.is_singular else model.optimum.at.theta, options=model.options,
+        )
+    arrays = {} if data is not None else source.arrays
+    if data is not None and any(not isinstance(v, str) for v in source.arrays.values()):
+        raise DataError(
+            "the model was fitted with weights or offset given as values; they do not belong to "
+            "the new data. Call lmer() with all arguments instead"
+        )
+    if data is not None:
+        arrays = source.arrays
+    if data is None and source.data is None:
+        raise DataError("the model does not hold its data (it was loaded from a file): give data=")
+    text = model.formula if formula is None else updated_formula(model.formula, formula)
+    parsed = parse(text, column_names(source.data if data is None else data))
+    return fit_model(
+        text,
+        source.data if data is None else data,
+        reml=(model.reml or not model.has_random) if reml is None else reml,
+        weights=arrays.get("weights"),
+        offset=arrays.get("offset"),
+        contrasts=model.options["contrasts"],
+        start=None,
+        random=bool(parsed.random),
+    )
+
+
+def updated_formula(old: str, new: str) -> str:
+    """R's ``update`` shorthand: a dot stands for the old side of the formula.
+
+    Examples
+    --------
+    >>> updated_formula("y ~ x + (1 | g)", ". ~ . - x")
+    'y ~ x + (1 | g) - x'
+    >>> updated_formula("y ~ x + (1 | g)", "log(y) ~ .")
+    'log(y) ~ x + (1 | g)'
+    """
+    if new.count("~") != 1 or old.count("~") != 1:
+        return new
+    (left, right), (old_left, old_right) = new.split("~"), old.split("~")
+    left = old_left.strip() if left.strip() in ("", ".") else left.strip()
+    right = re.sub(r"(?<![\w.`])\.(?![\w.`])", lambda _: old_right.strip(), right.strip())
+    return f"{left} ~ {right}"
+
+
+def _check_random(parsed: ParsedFormula, *, random: bool) -> None:
+    if random and not parsed.random:
+        raise FormulaError(
+            f"no random-effects term such as (1 | group) in '{parsed.text}'; for a model without "
+            "one use mm.lm()"
+        )
+    if not random and parsed.random:
+        raise FormulaError(
+            f"mm.lm() takes no random terms, found {parsed.random[0].text}; use mm.lmer()"
+        )
+
+
+def _read(
+    parsed: ParsedFormula,
+    data: Any,
+    weights: str | ArrayLike | None,
+    offset: str | ArrayLike | None,
+) -> tuple[Columns, dict[str, Any]]:
+    given = {"weights": weights, "offset": offset}
+    given = {name: value for name, value in given.items() if value is not None}
+    arrays = {
+        name: column_values(data, value, name) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+    grouping = dict.fromkeys(v for term in parsed.random for v in term.group.variables)
+    columns = read(
+        data,
+        parsed.covariates,
+        categorical=forced_factors(parsed),
+        grouping=list(grouping),
+        arrays=arrays,
+    )
+    return columns, given
+
+
+def _optimise(
+    design: Design,
+    rows: Rows,
+    moments: Moments,
+    working: Working,
+    source: Source,
+    *,
+    reml: bool,
+    start: Array | None,
+    options: dict[str, Any],
+) -> Fit:
+    """Minimise the criterion and say how it ended."""
+    p = len(working.fixed.kept)
+    objective = Objective(working.blocks, working.templates, moments.n, p, reml)
+    if start is None:
+        start = _start(working, moments.n)
+    exact = _is_exact(objective)
+    if exact:
+        start = np.zeros_like(start)
+    optimum = _stay(objective, start) if exact or not len(start) else minimise(objective, start)
+    model = Fit(
+        design, rows, moments, working, objective, optimum, source, reml, options
+    )
+    _warn_outcome(model, exact=exact)
+    return model
+
+
+def _start(working: Working, n: int) -> Array:
+    parts = [
+        moment_factor(template, g, working.blocks.cross, n)
+        for template, g in zip(working.templates, working.blocks.per_factor(), strict=True)
+    ]
+    return theta_from_factors(working.templates, parts)
+
+
+def _is_exact(objective: Objective) -> bool:
+    """Whether the fixed part alone leaves nothing but rounding."""
+    zeros = np.zeros(sum(t.n_theta for t in objective.templates))
+    profile = objective.solve(
+        objective.blocks.reduce(factors_from_theta(objective.templates, zeros))
+    )
+    return profile.r2 <= EXACT * float(objective.blocks.cross[-1, -1])
+
+
+def _stay(objective: Objective, theta: Array) -> Optimum:
+    """No search: no variance parameters, or no residual to explain."""
+    at = objective.evaluate(theta)
+    size = len(theta)
+    verdict = "boundary optimum" if size else "optimum"
+    return Optimum(at, np.zeros((size, size)), 1, 0.0, 0.0, verdict)
+
+
+def _warn_rank(names: tuple[str, ...], working: Working) -> None:
+    relations = working.fixed.relations
+    if not relations:
+        return
+    many = len(relations) > 1
+    shown = "; ".join(f"{names[j]} = {relation}" for j, relation in relations[:8])
+    more = f"; and {len(relations) - 8} more" if len(relations) > 8 else ""
+    warn(
+        f"fixed-effect column{'s' if many else ''} dropped because the others determine "
+        f"{'them' if many else 'it'}: {shown}{more}",
+        RankDeficiencyWarning,
+    )
+
+
+def _warn_outcome(model: Fit, *, exact: bool) -> None:
+    if exact:
+        warn(
+            "the fixed effects reproduce the response exactly: the residual variance is 0, and "
+            "standard errors and likelihood mean nothing",
+            DataWarning,
+        )
+    elif model.optimum.verdict == "boundary optimum":
+        warn(model.convergence.message, SingularFitWarning)
+    elif model.optimum.verdict in ("not converged", "not identified"):
+        warn(model.convergence.message, ConvergenceWarning)

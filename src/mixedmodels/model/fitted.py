@@ -1,0 +1,393 @@
+"""`FittedModel`: the public face of a fit; every method hands over to a function on the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mixedmodels.likelihood.covariance import Array
+from mixedmodels.model import frames
+from mixedmodels.model.fit import fit_model, refit, update
+from mixedmodels.model.predict import (
+    Interval,
+    NewLevels,
+    predict,
+    residuals,
+    simulate,
+)
+from mixedmodels.model.record import Fit
+from mixedmodels.report.text import Summary, one_line
+
+
+class FittedModel(Fit):
+    """A fitted linear (mixed) model. It never changes; `refit` and `update` give new ones."""
+
+    @classmethod
+    def of(cls, fit: Fit) -> FittedModel:
+        """The public face of a record."""
+        return cls(*(getattr(fit, field.name) for field in fields(Fit)))
+
+    def fixef(self) -> Any:
+        """Fixed effects.
+
+        Returns
+        -------
+        frame
+            term, estimate (units of y per unit of the column).
+        """
+        return frames.fixef(self)
+
+    def ranef(self) -> Any:
+        """Conditional modes of the random effects and their standard deviations.
+
+        Returns
+        -------
+        frame
+            group, level, term, estimate, std_error. The standard deviation is conditional on the
+            estimated fixed effects and variances, as lme4's ``condVar``.
+        """
+        return frames.ranef(self)
+
+    def coef(self) -> Any:
+        """Fixed plus random effects of each level.
+
+        Returns
+        -------
+        frame
+            group, level, term, estimate.
+        """
+        return frames.coef(self)
+
+    def varcorr(self) -> Any:
+        """Variances, standard deviations and correlations of the random effects.
+
+        Returns
+        -------
+        frame
+            group, term, variance, sd and, where a term has several columns, ``corr_<term>`` with
+            the correlation to that earlier column. The last row is the residual.
+        """
+        return frames.varcorr(self)
+
+    def tidy(self, ddf: str = "none", level: float = 0.95) -> Any:
+        """Coefficient table.
+
+        Parameters
+        ----------
+        ddf : {"none"}
+            Denominator degrees of freedom. With ``"none"`` a mixed model gets Wald limits from
+            the normal distribution and no p-values; a model without random terms gets its exact
+            t tests.
+        level : float, default 0.95
+            Coverage of the limits.
+
+        Returns
+        -------
+        frame
+            term, estimate, std_error, statistic, df, p_value, conf_low, conf_high.
+
+        Raises
+        ------
+        ModelError
+            An unknown `ddf`, or a level outside (0, 1).
+        """
+        return frames.tidy(self, ddf, level)
+
+    def glance(self) -> Any:
+        """One row of model-level figures.
+
+        Returns
+        -------
+        frame
+            n_obs, n_dropped, n_params, df_resid, sigma, loglik, aic, aicc, bic, deviance (ML) or
+            reml_criterion, converged, is_singular.
+        """
+        return frames.glance(self)
+
+    def augment(self) -> Any:
+        """The data with fitted values, residuals, leverage and Cook's distance.
+
+        Returns
+        -------
+        frame
+            The user's columns and fitted (conditional), fitted_fixed (fixed part only), residual,
+            leverage, cooks_distance. Rows that the fit left out hold no value.
+
+        Raises
+        ------
+        ModelError
+            The model was loaded from a file without its data.
+        """
+        return frames.augment(self)
+
+    def residuals(self, kind: str = "response") -> Array:
+        """Residuals of the rows used.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson", "scaled", "marginal"}
+            Observed minus conditional fitted; times the square root of the prior weight; that
+            divided by sigma; observed minus the fixed part.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        ModelError
+            An unknown kind.
+        """
+        return residuals(self, kind)
+
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        random: bool | Sequence[str] = True,
+        new_levels: NewLevels = "error",
+        interval: Interval | None = None,
+        level: float = 0.95,
+        offset: ArrayLike | None = None,
+    ) -> Any:
+        """Predict the response.
+
+        Parameters
+        ----------
+        newdata : data frame, optional
+            Of any kind that `lmer` takes, with the covariates and grouping columns; the response
+            is not needed. The rows of the fit by default.
+        random : bool or sequence of str, default True
+            Count the random effects of all grouping factors (conditional prediction), of none
+            (False: population, or marginal, prediction) or of the named ones.
+        new_levels : {"error", "zero"}
+            What to do with levels that the fit has not seen: refuse, or predict for an average
+            group (random effect zero, its variance added to the interval).
+        interval : {None, "confidence", "prediction"}
+            For the mean given the random effects counted, or for a new observation (of prior
+            weight one).
+        level : float, default 0.95
+        offset : array-like, optional
+            For new rows, when the model was fitted with an offset given as values.
+
+        Returns
+        -------
+        series or frame
+            Without interval a series of the library of `newdata`, with the index of a pandas
+            frame; with interval a frame: prediction, std_error, conf_low, conf_high. Rows with a
+            missing value give NaN.
+
+        Raises
+        ------
+        DataError
+            Missing columns, unseen levels, text where the fit had numbers.
+        ModelError
+            Unknown options.
+
+        Notes
+        -----
+        The variance is that of ``x'beta + z'b`` about its predictor, from the joint covariance of
+        the estimated fixed effects and the random effects (Henderson 1975, Biometrics 31,
+        423-447), at the estimated variances; limits use the normal distribution (Student's t for
+        models without random terms).
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> piglets = mm.datasets.load("piglets")
+        >>> m = mm.lmer("BW ~ time + (time | animal)", piglets)
+        >>> new = {"time": [21, 28], "animal": ["58833", "none yet"]}
+        >>> m.predict(new, new_levels="zero").round(2).tolist()
+        [12.74, 15.17]
+        """
+        return predict(
+            self, newdata, random=random, new_levels=new_levels, interval=interval, level=level,
+            offset=offset,
+        )
+
+    def simulate(
+        self, n: int = 1, seed: int | np.random.Generator | np.random.SeedSequence | None = None,
+        *, conditional: bool = False,
+    ) -> Array:
+        """Draw new responses from the fitted model.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        seed : int, Generator or SeedSequence, optional
+        conditional : bool, default False
+            Hold the random effects at their modes instead of drawing them too.
+
+        Returns
+        -------
+        ndarray of shape (n, n_obs)
+
+        Raises
+        ------
+        ModelError
+            n below one.
+        """
+        return simulate(self, n, seed, conditional=conditional)
+
+    def refit(self, y: ArrayLike) -> FittedModel:
+        """Fit the same model to another response on the same rows.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_obs,) or (n_rows,)
+            As the formula's left side would give it (transformed, offset not removed).
+
+        Returns
+        -------
+        FittedModel
+
+        Raises
+        ------
+        DataError
+            A wrong length, missing or infinite values, no variance.
+        """
+        return FittedModel.of(refit(self, y))
+
+    def update(
+        self, formula: str | None = None, *, reml: bool | None = None, data: Any = None
+    ) -> FittedModel:
+        """Fit again with something changed.
+
+        Parameters
+        ----------
+        formula : str, optional
+            A new formula; a dot stands for the old side, as in R: ``". ~ . - x"``.
+        reml : bool, optional
+        data : data frame, optional
+
+        Returns
+        -------
+        FittedModel
+
+        Raises
+        ------
+        FormulaError, DataError
+            As in `lmer`.
+        """
+        return FittedModel.of(update(self, formula, reml=reml, data=data))
+
+    def summary(self) -> Summary:
+        """A summary that prints in a terminal and shows as HTML in a notebook."""
+        return Summary(self)
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return Summary(self)._repr_html_()
+
+
+def lmer(
+    formula: str,
+    data: Any,
+    *,
+    reml: bool = True,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+    start: ArrayLike | None = None,
+) -> FittedModel:
+    """Fit a linear mixed model.
+
+    Parameters
+    ----------
+    formula : str
+        In lme4's notation, ``"weight ~ time + (time | animal)"``.
+    data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of columns
+        Never changed. Rows with a missing value in a variable of the formula are left out.
+    reml : bool, default True
+        Restricted maximum likelihood; False for maximum likelihood.
+    weights : str or array-like of shape (n_rows,), optional
+        Prior (precision) weights, a column's name or values: ``Var(e_i) = sigma**2 / w_i``.
+    offset : str or array-like of shape (n_rows,), optional
+        Known part of the mean, in units of the response.
+    contrasts : mapping of str to str, optional
+        Coding per factor: ``"treatment"`` (the default for every factor, ordered ones too),
+        ``"sum"``, ``"helmert"`` or ``"poly"``.
+    start : array-like, optional
+        theta to start from, in the order of `FittedModel.theta`.
+
+    Returns
+    -------
+    FittedModel
+
+    Raises
+    ------
+    FormulaError
+        The formula is malformed or has no random term.
+    DataError
+        The data cannot be used: unknown, infinite or non-numeric columns, no complete rows,
+        grouping factors with one level or as many levels as rows, unusable weights.
+
+    Notes
+    -----
+    The criterion is that of Bates, Maechler, Bolker and Walker (2015), J. Stat. Softw. 67(1). It is
+    minimised with its exact gradient, in coordinates that do not depend on the position or unit
+    of the covariates, from a start found by the method of moments.
+
+    Examples
+    --------
+    >>> import mixedmodels as mm
+    >>> piglets = mm.datasets.load("piglets")
+    >>> m = mm.lmer("BW ~ time + (time | animal)", piglets)
+    >>> round(m.sigma, 4), m.n_groups
+    (0.6733, {'animal': 75})
+    """
+    return FittedModel.of(
+        fit_model(
+        formula, data, reml=reml, weights=weights, offset=offset, contrasts=contrasts, start=start,
+        random=True,
+    ))
+
+
+def lm(
+    formula: str,
+    data: Any,
+    *,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    contrasts: Mapping[str, Any] | None = None,
+) -> FittedModel:
+    """Fit a linear model: the mixed model without random terms, with least-squares inference.
+
+    Parameters
+    ----------
+    formula : str
+        In R's notation, ``"weight ~ time * treatment"``.
+    data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of columns
+    weights, offset, contrasts
+        As in `lmer`.
+
+    Returns
+    -------
+    FittedModel
+        `sigma` has the divisor n - p; `loglik` is the full log-likelihood at the ML estimates.
+
+    Raises
+    ------
+    FormulaError, DataError
+        As in `lmer`; also when the formula has a random term.
+
+    Examples
+    --------
+    >>> import mixedmodels as mm
+    >>> piglets = mm.datasets.load("piglets")
+    >>> o = mm.lm("BW ~ time * treatm", piglets)
+    >>> o.df_resid, round(o.sigma, 4)
+    (287, 1.5311)
+    """
+    return FittedModel.of(
+        fit_model(
+        formula, data, reml=False, weights=weights, offset=offset, contrasts=contrasts, start=None,
+        random=False,
+    ))

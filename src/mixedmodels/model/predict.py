@@ -1,0 +1,397 @@
+"""Values for given rows: predictions with intervals, residuals, leverage, simulated responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
+from mixedmodels.design.frame import (
+    Columns,
+    column_names,
+    frame_kind,
+    read,
+    to_native,
+    to_series,
+)
+from mixedmodels.errors import DataError, ModelError
+from mixedmodels.likelihood.covariance import Array
+from mixedmodels.model.record import Fit
+
+Interval = Literal["confidence", "prediction"]
+NewLevels = Literal["error", "zero"]
+
+
+def predict(
+    fit: Fit,
+    newdata: Any = None,
+    *,
+    random: bool | Sequence[str] = True,
+    new_levels: NewLevels = "error",
+    interval: Interval | None = None,
+    level: float = 0.95,
+    offset: ArrayLike | None = None,
+) -> Any:
+    """Predict the response; see `FittedModel.predict`."""
+    groups = chosen_groups(fit, random)
+    if new_levels not in ("error", "zero"):
+        raise ModelError(f"new_levels must be 'error' or 'zero', not {new_levels!r}")
+    if interval not in (None, "confidence", "prediction"):
+        raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
+    if not 0.0 < level < 1.0:
+        raise ModelError(f"level must lie between 0 and 1, not {level}")
+    if newdata is None:
+        mean = fit.fixed_part + (fit.random_part(groups) if groups else 0.0)
+        if interval is None:
+            return mean.copy()
+        rows = _training_rows(fit, groups)
+        return _interval_frame(fit, mean, rows, interval, level, None, None)
+    columns, keep = _read_new(fit, newdata, groups, offset)
+    if columns is None:
+        mean, out = np.empty(0), np.empty(0)
+        if interval is None:
+            return _series(out, newdata, keep)
+        return _empty_interval(newdata, keep)
+    rows = _new_rows(fit, columns, groups, new_levels)
+    mean = rows.mean
+    if interval is None:
+        return _series(mean, newdata, keep)
+    return _interval_frame(fit, mean, rows, interval, level, newdata, keep)
+
+
+def chosen_groups(fit: Fit, random: bool | Sequence[str]) -> tuple[int, ...]:
+    """Positions of the grouping factors whose effects are counted."""
+    if isinstance(random, bool | np.bool_):
+        return tuple(range(len(fit.design.groups))) if random else ()
+    names = [g.name for g in fit.design.groups]
+    wanted = [random] if isinstance(random, str) else list(random)
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise ModelError(
+            f"random={unknown} names no grouping factor of the model; it has {', '.join(names)}"
+        )
+    return tuple(k for k, name in enumerate(names) if name in wanted)
+
+
+class _RowsAt:
+    """Rows to predict: mean, working columns and levels (-1: none) of every factor."""
+
+    __slots__ = ("levels", "mean", "prior", "x", "z")
+
+    def __init__(
+        self, mean: Array, x: Array, levels: list[NDArray[np.intp]], z: list[Array], prior: Array
+    ) -> None:
+        self.mean, self.x, self.levels, self.z, self.prior = mean, x, levels, z, prior
+
+
+def _training_rows(fit: Fit, groups: tuple[int, ...]) -> _RowsAt:
+    x = fit.working.fixed.recipe.T @ fit.rows.base
+    levels, z = [], []
+    for k, terms in enumerate(fit.working.terms):
+        recipe = np.concatenate([t.recipe for t in terms], axis=1)
+        z.append(recipe.T @ fit.rows.base)
+        codes = fit.working.orders[k][fit.rows.codes[k]]
+        levels.append(codes if k in groups else np.full(fit.n_obs, -1))
+    return _RowsAt(np.empty(0), x, levels, z, np.zeros(fit.n_obs))
+
+
+def _read_new(
+    fit: Fit, newdata: Any, groups: tuple[int, ...], offset: ArrayLike | None
+) -> tuple[Columns | None, NDArray[np.bool_] | None]:
+    """Complete rows of new data, and which rows those are."""
+    formula = fit.design.formula
+    assert formula.response is not None
+    needed = [v for source in _sources(fit, groups) for v in source]
+    needed += [v for e in formula.offsets for v in e.variables]
+    covariates = list(dict.fromkeys(needed))
+    grouping = list(dict.fromkeys(v for k in groups for v in fit.design.groups[k].variables))
+    known = set(column_names(newdata))
+    lost = [v for v in grouping if v not in known and v not in covariates]
+    if lost:
+        raise DataError(
+            f"newdata lacks the grouping column{'s' if len(lost) > 1 else ''} "
+            f"{', '.join(repr(v) for v in lost)}; for predictions without random effects use "
+            "random=False"
+        )
+    n_rows = _length(newdata)
+    if n_rows == 0:
+        return None, np.zeros(0, bool)
+    arrays: dict[str, Any] = {}
+    if offset is not None:
+        arrays["offset"] = offset
+    elif fit.rows.offset is not None and not formula.offsets:
+        given = fit.source.arrays.get("offset")
+        if not isinstance(given, str):
+            raise DataError(
+                "the model was fitted with an offset given as values: give offset= for the new rows"
+            )
+        arrays["offset"] = newdata[given]
+    forced = [v for v in covariates if v in fit.design.factors]
+    try:
+        columns = read(
+            newdata, covariates, categorical=forced, grouping=grouping, arrays=arrays,
+            what="newdata",
+        )
+    except DataError as error:
+        if "no complete row" in str(error).lower():
+            return None, np.zeros(n_rows, bool)
+        raise
+    for name in covariates:
+        if name in columns.factors and name not in fit.design.factors:
+            raise DataError(f"column '{name}' of newdata is text; in the fit it was numeric")
+    return columns, columns.complete
+
+
+def _length(data: Any) -> int:
+    if isinstance(data, dict):
+        return len(next(iter(data.values()), ()))
+    return len(data)
+
+
+def _sources(fit: Fit, groups: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """Columns read by the fixed part and by the chosen random terms."""
+    formula = fit.design.formula
+    return [formula.fixed_variables] + [
+        term.variables
+        for term in formula.random
+        if any(set(fit.design.groups[k].variables) == set(term.group.variables) for k in groups)
+    ]
+
+
+def _new_rows(
+    fit: Fit, columns: Columns, groups: tuple[int, ...], new_levels: NewLevels
+) -> _RowsAt:
+    """Evaluate the design on new data."""
+    design, working = fit.design, fit.working
+    table = covariate_table(columns, design.factors)
+    matrices: dict[str, Array] = {}
+
+    def matrix(source: str) -> Array:
+        if source not in matrices:
+            matrices[source] = evaluate_new(design.specs[source], source, table)
+        return matrices[source]
+
+    x_user = matrix(design.formula.fixed)[:, working.fixed.kept]
+    mean = x_user @ fit.beta
+    offset = total_offset(design.formula, columns)
+    if offset is not None:
+        mean = mean + offset
+    x = np.linalg.solve(working.fixed.root.T, x_user.T) if x_user.shape[1] else x_user.T
+    levels, zs, prior = [], [], np.zeros(columns.n)
+    for k, group in enumerate(design.groups):
+        q = working.templates[k].q
+        if k not in groups:
+            levels.append(np.full(columns.n, -1))
+            zs.append(np.zeros((q, columns.n)))
+            continue
+        code = match_levels(fit, k, columns, new_levels)
+        z_user = np.concatenate(
+            [
+                matrix(term.source)[:, list(term.picks)][:, kept.kept]
+                for term, kept in zip(group.terms, working.terms[k], strict=True)
+            ],
+            axis=1,
+        ).T
+        z = np.empty_like(z_user)
+        start = 0
+        for term in working.terms[k]:
+            stop = start + len(term.kept)
+            z[start:stop] = np.linalg.solve(term.root.T, z_user[start:stop])
+            start = stop
+        seen = code >= 0
+        at = np.maximum(code, 0)
+        effect = np.einsum("qn,qn->n", z_user, fit.effects[k][:, at])
+        mean = mean + np.where(seen, effect, 0.0)
+        spread = fit.optimum.at.factors[k].T @ z
+        prior += np.where(seen, 0.0, np.einsum("qn,qn->n", spread, spread))
+        levels.append(np.where(seen, working.orders[k][at], -1))
+        zs.append(z)
+    return _RowsAt(mean, x, levels, zs, prior)
+
+
+def match_levels(
+    fit: Fit, k: int, columns: Columns, new_levels: NewLevels
+) -> NDArray[np.intp]:
+    """Level of one grouping factor for each new row, matched by value; -1 where it is new.
+
+    Raises
+    ------
+    DataError
+        New levels, unless they are allowed.
+    """
+    group = fit.design.groups[k]
+    position = {label: i for i, label in enumerate(group.levels)}
+    parts = [columns.groups[v] for v in group.variables]
+    if len(parts) == 1:
+        labels = [str(level) for level in parts[0].levels]
+        codes = parts[0].codes
+    else:
+        width = np.array([len(p.levels) for p in parts])
+        combined = np.ravel_multi_index([p.codes for p in parts], tuple(width))
+        distinct, codes = np.unique(combined, return_inverse=True)
+        at = np.unravel_index(distinct, tuple(width))
+        labels = [
+            ":".join(str(p.levels[i]) for p, i in zip(parts, index, strict=True))
+            for index in zip(*(a.tolist() for a in at), strict=True)
+        ]
+    found = np.array([position.get(label, -1) for label in labels], np.intp)
+    unseen = [label for label, i in zip(labels, found, strict=True) if i < 0]
+    if unseen and new_levels == "error":
+        shown = ", ".join(f"'{label[:60]}'" for label in unseen[:8])
+        more = f" and {len(unseen) - 8} more" if len(unseen) > 8 else ""
+        raise DataError(
+            f"new level{'s' if len(unseen) > 1 else ''} {shown}{more} of grouping factor "
+            f"'{group.name}'; new_levels='zero' predicts for an average group"
+        )
+    return found[codes]
+
+
+def relative_variance(fit: Fit, rows: _RowsAt) -> Array:
+    """Variance of ``x beta + z b`` about its prediction, divided by sigma**2 (weight one)."""
+    at = fit.optimum.at
+    blocks = fit.objective.blocks
+    total = rows.prior.copy()
+    right = rows.x
+    if fit.has_random:
+        scaled = [
+            np.where(level >= 0, factor.T @ z, 0.0)
+            for level, factor, z in zip(rows.levels, at.factors, rows.z, strict=True)
+        ]
+        total += blocks.half_solve(at.reduced, at.factors, rows.levels, rows.z)
+        p = right.shape[0]
+        for u, level, s in zip(
+            blocks.spherical(at.reduced, at.factors), rows.levels, scaled, strict=True
+        ):
+            place = np.maximum(level, 0)
+            for i in range(len(s)):
+                right = right - u[i, :p][:, place] * s[i]
+    return total + np.einsum("pn,pn->n", right, at.profile.vcov @ right)
+
+
+def _interval_frame(
+    fit: Fit,
+    mean: Array,
+    rows: _RowsAt,
+    interval: Interval,
+    level: float,
+    newdata: Any,
+    keep: NDArray[np.bool_] | None,
+) -> Any:
+    """Prediction, standard error and limits, one row per row given."""
+    variance = relative_variance(fit, rows) * (fit._residual_scale * fit.design.y_scale) ** 2
+    if interval == "prediction":
+        variance = variance + fit.sigma**2
+    se = np.sqrt(variance)
+    tail = 0.5 + level / 2.0
+    quantile = (
+        float(special.ndtri(tail)) if fit.has_random else float(special.stdtrit(fit.df_resid, tail))
+    )
+    columns = {
+        "prediction": mean,
+        "std_error": se,
+        "conf_low": mean - quantile * se,
+        "conf_high": mean + quantile * se,
+    }
+    return _frame(fit, columns, newdata, keep)
+
+
+def _frame(
+    fit: Fit, columns: dict[str, Array], newdata: Any, keep: NDArray[np.bool_] | None
+) -> Any:
+    """Columns as a frame of the kind (and index) of the new data, NaN in incomplete rows."""
+    if newdata is None:
+        return to_native(columns, fit.source.kind)
+    full = {name: _stretch(values, keep) for name, values in columns.items()}
+    kind = frame_kind(newdata)
+    frame = to_native(full, kind)
+    if kind == "pandas" and not isinstance(newdata, dict):
+        frame.index = newdata.index
+    return frame
+
+
+def _stretch(values: Array, keep: NDArray[np.bool_] | None) -> Array:
+    if keep is None:
+        return values
+    out = np.full(len(keep), np.nan)
+    out[keep] = values
+    return out
+
+
+def _series(values: Array, newdata: Any, keep: NDArray[np.bool_] | None) -> Any:
+    return to_series(_stretch(values, keep), newdata, name="prediction")
+
+
+def _empty_interval(newdata: Any, keep: NDArray[np.bool_] | None) -> Any:
+    names = ("prediction", "std_error", "conf_low", "conf_high")
+    full = {name: _stretch(np.empty(0), keep) for name in names}
+    return to_native(full, frame_kind(newdata))
+
+
+def leverage(fit: Fit) -> Array:
+    """Diagonal of the matrix that maps y to the fitted values, shape (n,)."""
+    every = tuple(range(len(fit.design.groups)))
+    variance = relative_variance(fit, _training_rows(fit, every))
+    return variance if fit.rows.weights is None else variance * fit.rows.weights
+
+
+def residuals(fit: Fit, kind: str = "response") -> Array:
+    """Residuals of the rows used; see `FittedModel.residuals`."""
+    raw = fit.response - fit.fitted
+    if kind == "response":
+        return raw
+    if kind == "marginal":
+        return fit.response - fit.fixed_part
+    if kind not in ("pearson", "scaled"):
+        raise ModelError(
+            f"kind must be 'response', 'pearson', 'scaled' or 'marginal', not {kind!r}"
+        )
+    if fit.rows.weights is not None:
+        raw = raw * np.sqrt(fit.rows.weights * fit.rows.weight_scale)
+    return raw if kind == "pearson" else raw / fit.sigma
+
+
+def cooks_distance(fit: Fit, hat: Array) -> Array:
+    """Cook's distance of each row with the variance parameters held, shape (n,)."""
+    scaled = residuals(fit, "scaled")
+    p = max(1, len(fit.working.fixed.kept))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.square(scaled / (1.0 - hat)) * hat / p)
+
+
+def simulate(
+    fit: Fit, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None,
+    *, conditional: bool = False,
+) -> Array:
+    """Draw responses from the fitted model; see `FittedModel.simulate`."""
+    if n < 1:
+        raise ModelError(f"n must be at least 1, not {n}")
+    rng = np.random.default_rng(seed)
+    out = np.empty((n, fit.n_obs))
+    noise_sd: Any = fit.sigma
+    if fit.rows.weights is not None:
+        noise_sd = fit.sigma / np.sqrt(fit.rows.weights * fit.rows.weight_scale)
+    centre = fit.fitted if conditional else fit.fixed_part
+    working_sd = fit._residual_scale
+    for i in range(n):
+        y = centre + noise_sd * rng.standard_normal(fit.n_obs)
+        if not conditional:
+            for k, factor in enumerate(fit.optimum.at.factors):
+                n_levels = len(fit.design.groups[k].levels)
+                b = factor @ rng.standard_normal((len(factor), n_levels)) * working_sd
+                y = y + _spread(fit, k, b)
+        out[i] = y
+    return out
+
+
+def _spread(fit: Fit, k: int, b: Array) -> Array:
+    """``Z b`` of one factor for working effects ``b`` of shape (q, n_levels)."""
+    recipe = np.concatenate([t.recipe for t in fit.working.terms[k]], axis=1)
+    by_level = recipe @ b
+    total = np.zeros(fit.n_obs)
+    for a in np.flatnonzero((recipe != 0.0).any(axis=1)):
+        total += by_level[a][fit.rows.codes[k]] * fit.rows.base[a]
+    return total * fit.design.y_scale

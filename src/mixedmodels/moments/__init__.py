@@ -1,0 +1,1 @@
+"""Data to moments: the one step that reads rows."""

@@ -1,0 +1,80 @@
+"""`Moments`: cross-products of base columns, in total, per level and per cell; they add.
+
+For one `Design`, moments of some rows plus moments of other rows are the moments of all of them.
+That one law is what chunks, databases and clusters rest on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.likelihood.covariance import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Cross-products within the observed combinations of two crossed factors.
+
+    Attributes
+    ----------
+    first, second : int
+        The two factors' positions in the design.
+    rows, cols : ndarray of int, shape (n_cells,)
+        Level of each; cells are ordered by ``rows``, then ``cols``.
+    sums : ndarray of shape (z_first, z_second, n_cells)
+        Sums of products of the base columns that the two factors use.
+    """
+
+    first: int
+    second: int
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    sums: Array
+
+    def __add__(self, other: Cells) -> Cells:
+        if (self.first, self.second) != (other.first, other.second):
+            raise ValueError("cells of different factors do not add")
+        width = int(max(self.cols.max(initial=0), other.cols.max(initial=0))) + 1
+        keys = np.concatenate([self.rows * width + self.cols, other.rows * width + other.cols])
+        distinct, inverse = np.unique(keys, return_inverse=True)
+        sums = np.zeros((*self.sums.shape[:2], len(distinct)))
+        sums[..., inverse[: len(self.rows)]] += self.sums
+        sums[..., inverse[len(self.rows) :]] += other.sums
+        return Cells(self.first, self.second, distinct // width, distinct % width, sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over rows, all that a likelihood asks of the data.
+
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+    log_weights : float
+        Sum of the logarithms of the (scaled) prior weights.
+    cross : ndarray of shape (c + 1, c + 1)
+        Weighted cross-products of the base columns and, last, the response.
+    levels : tuple of ndarray of shape (z, c + 1, n_levels)
+        Per grouping factor and level, products of the base columns it uses with all columns.
+    cells : tuple of Cells
+        For crossed factors, one per pair.
+    """
+
+    n: int
+    log_weights: float
+    cross: Array
+    levels: tuple[Array, ...]
+    cells: tuple[Cells, ...] = ()
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.n + other.n,
+            self.log_weights + other.log_weights,
+            self.cross + other.cross,
+            tuple(a + b for a, b in zip(self.levels, other.levels, strict=True)),
+            tuple(a + b for a, b in zip(self.cells, other.cells, strict=True)),
+        )
