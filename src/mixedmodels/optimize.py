@@ -16,10 +16,8 @@ import numpy as np
 
 from mixedmodels.likelihood.covariance import (
     Array,
-    Template,
+    covariance_root,
     factors_from_theta,
-    from_covariance,
-    term_slices,
     theta_from_factors,
 )
 from mixedmodels.likelihood.objective import Evaluation, Objective
@@ -192,7 +190,7 @@ def _snap_to_zero(
     snapped, changed = [], False
     for template, factor in zip(objective.templates, factors, strict=True):
         clean = np.zeros_like(factor)
-        for part in term_slices(template):
+        for part in template.parts:
             block, did = _truncate(factor[part, part])
             clean[part, part] = block
             changed |= did
@@ -214,8 +212,7 @@ def _truncate(block: Array) -> tuple[Array, bool]:
     if not small.any() or not values[small].any():
         return block, False
     values = np.where(small, 0.0, values)
-    template = Template((len(values),), len(values), np.empty(0, np.intp), np.empty(0, np.intp))
-    return from_covariance(template, (left * values**2) @ left.T), True
+    return covariance_root((left * values**2) @ left.T), True
 
 
 def _escape(objective: Objective, at: Evaluation, counter: _Counter) -> Array | None:
@@ -223,7 +220,7 @@ def _escape(objective: Objective, at: Evaluation, counter: _Counter) -> Array | 
     tolerance = 1e-7 * max(1.0, 1e-3 * abs(at.value))
     best: Evaluation | None = None
     for k, (template, factor) in enumerate(zip(objective.templates, at.factors, strict=True)):
-        for part in term_slices(template):
+        for part in template.parts:
             own = factor[part, part]
             slope = at.by_covariance[k][part, part]
             left, values, _ = np.linalg.svd(own)
@@ -236,9 +233,8 @@ def _escape(objective: Objective, at: Evaluation, counter: _Counter) -> Array | 
             direction = unused @ directions[:, 0]
             for variance in (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6):
                 covariance = own @ own.T + variance * np.multiply.outer(direction, direction)
-                size = Template((len(own),), len(own), template.rows, template.cols)
                 trial = [f.copy() for f in at.factors]
-                trial[k][part, part] = from_covariance(size, covariance)
+                trial[k][part, part] = covariance_root(covariance)
                 new = objective.evaluate(theta_from_factors(objective.templates, trial))
                 counter.evaluations += 1
                 if new.value < (best or at).value - 1e-10 * max(1.0, 1e-3 * abs(at.value)):
@@ -255,7 +251,7 @@ def _judge(
     singular = any(
         (np.linalg.svd(f[part, part], compute_uv=False) < SMALL_FACTOR * 1e-2).any()
         for t, f in zip(objective.templates, at.factors, strict=True)
-        for part in term_slices(t)
+        for part in t.parts
     )
     scale = max(1.0, float(values.max(initial=0.0)))
     if predicted > 1e-6 * max(1.0, 1e-5 * abs(at.value)):

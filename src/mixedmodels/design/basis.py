@@ -8,6 +8,7 @@ are orthogonalised at row level, where cross-products would have lost them alrea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def standardise(values: Array, name: str, weights: Array | None) -> tuple[Array,
     DataError
         Numbers so large or so small that their squares are not representable.
     """
-    centre = float(np.average(values, weights=weights))
+    centre = float(values.mean() if weights is None else np.average(values, weights=weights))
     out = values - centre
     largest = float(np.abs(out).max(initial=0.0))
     if largest <= CONSTANT * abs(centre) or largest == 0.0:
@@ -61,7 +62,8 @@ def standardise(values: Array, name: str, weights: Array | None) -> tuple[Array,
             "represented. Change its unit, for example divide it by its standard deviation"
         )
     out /= largest
-    root = float(np.sqrt(np.average(np.square(out), weights=weights)))
+    total = out @ out if weights is None else (out * weights) @ out
+    root = math.sqrt(float(total) / len(out))
     out /= root
     return out, centre, largest * root
 
@@ -134,7 +136,7 @@ def _orthogonalise(rows: Array, weights: Array | None, magnitudes: Array) -> tup
             share = kept[:count] @ weighted / total
             row -= share @ kept[:count]
             combine[j, :count] += share
-        norm = float(np.sqrt(np.average(np.square(row), weights=weights)))
+        norm = math.sqrt(float((row if weights is None else row * weights) @ row) / total)
         if norm <= DEPENDENT * magnitudes[j]:
             continue
         combine[j, count] = norm

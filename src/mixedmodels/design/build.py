@@ -21,7 +21,7 @@ from mixedmodels.design.basis import make_basis, standardise
 from mixedmodels.design.frame import Columns
 from mixedmodels.design.grouping import Structure, check_group, find_structure, group_levels
 from mixedmodels.design.levels import Factor
-from mixedmodels.errors import DataError, DataWarning, FormulaError, warn
+from mixedmodels.errors import DataError, DataWarning, FormulaError, MixedModelsError, warn
 from mixedmodels.formula.functions import CONTEXT, evaluate
 from mixedmodels.formula.terms import Expression, ParsedFormula
 from mixedmodels.likelihood.covariance import Array
@@ -274,7 +274,12 @@ def _matrices(
     return matrices, specs
 
 
-def _explain(source: str, error: Exception) -> FormulaError:
+def _explain(source: str, error: Exception) -> MixedModelsError:
+    cause: BaseException | None = error
+    while cause is not None:  # our own words, wrapped by formulaic
+        if isinstance(cause, MixedModelsError):
+            return cause
+        cause = cause.__cause__
     text = str(error).strip().splitlines()
     reason = text[0] if text else type(error).__name__
     return FormulaError(f"the part '{source.replace('`', '')}' cannot be evaluated: {reason}")

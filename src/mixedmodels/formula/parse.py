@@ -232,7 +232,6 @@ def _random(node: Node) -> tuple[list[RandomTerm], list[Factor]]:
         raise PlacedError(f"the random term {write(node)} has no columns", node.at)
     terms = algebra.listed(part.terms)
     factors = [factor for term in terms for factor in term]
-    fixed_variables = _unique(name for factor in factors for name in factor.variables)
     source = _source(terms, intercept=intercept)
     variables = _unique(name for factor in factors for name in factor.variables)
     left = f"({write(bar.left)} {bar.op} "

@@ -29,12 +29,15 @@ class Template:
         Total number of columns.
     rows, cols : ndarray of int, shape (n_theta,)
         Position of each free entry: per term, the lower triangle column by column.
+    parts : tuple of slice
+        Columns of each term within the factor.
     """
 
     sizes: tuple[int, ...]
     q: int
     rows: NDArray[np.intp]
     cols: NDArray[np.intp]
+    parts: tuple[slice, ...]
 
     @property
     def n_theta(self) -> int:
@@ -43,19 +46,15 @@ class Template:
 
 def make_template(sizes: Sequence[int]) -> Template:
     """Template of a factor whose terms have the given numbers of columns."""
-    rows, cols, offset = [], [], 0
+    rows, cols, parts, offset = [], [], [], 0
     for size in sizes:
+        parts.append(slice(offset, offset + size))
         for column in range(size):
             rows.extend(range(offset + column, offset + size))
             cols.extend([offset + column] * (size - column))
         offset += size
-    return Template(tuple(sizes), offset, np.array(rows, np.intp), np.array(cols, np.intp))
-
-
-def term_slices(template: Template) -> list[slice]:
-    """Columns of each term within its factor."""
-    ends = np.cumsum(template.sizes)
-    return [slice(int(end) - size, int(end)) for size, end in zip(template.sizes, ends, strict=True)]
+    positions = np.array(rows, np.intp), np.array(cols, np.intp)
+    return Template(tuple(sizes), offset, *positions, tuple(parts))
 
 
 def factors_from_theta(templates: Sequence[Template], theta: Array) -> list[Array]:
@@ -86,7 +85,12 @@ def triangular(square_root: Array) -> Array:
 def from_covariance(template: Template, covariance: Array) -> Array:
     """``Lambda`` of the nearest positive semidefinite covariance that the template allows."""
     factor = np.zeros((template.q, template.q))
-    for part in term_slices(template):
-        values, vectors = np.linalg.eigh(covariance[part, part])
-        factor[part, part] = triangular(vectors * np.sqrt(np.maximum(values, 0.0)))
+    for part in template.parts:
+        factor[part, part] = covariance_root(covariance[part, part])
     return factor
+
+
+def covariance_root(covariance: Array) -> Array:
+    """Lower-triangular root of a covariance, its negative eigenvalues taken as zero."""
+    values, vectors = np.linalg.eigh(covariance)
+    return triangular(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -129,8 +129,9 @@ class Objective:
                 raise np.linalg.LinAlgError("X'V^-1X is not positive definite")
             beta, _ = lapack.dpotrs(cholesky, cross[:p, p], lower=1)
             inverse, _ = lapack.dpotri(cholesky, lower=1)
-            vcov = np.tril(inverse)
-            vcov = vcov + np.tril(vcov, -1).T
+            # LAPACK leaves the other triangle as dpotrf cleared it
+            vcov = inverse + inverse.T
+            vcov.flat[:: p + 1] *= 0.5
             coefs[:p] = -beta
             r2 -= float(cross[:p, p] @ beta)
             logdet_x = 2.0 * float(np.log(np.diag(cholesky)).sum())

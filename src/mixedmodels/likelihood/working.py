@@ -23,7 +23,6 @@ from mixedmodels.likelihood.covariance import (
     Array,
     Template,
     make_template,
-    term_slices,
     theta_from_factors,
     triangular,
 )
@@ -382,7 +381,7 @@ def working_theta(working: Working, design: Design, theta: Array, weight_scale: 
         lower = np.zeros((q, q))
         lower[template.rows, template.cols] = theta[at : at + count]
         at += count
-        part = term_slices(working.templates[group])[term]
+        part = working.templates[group].parts[term]
         mapping = working.terms[group][term]
         block = mapping.root @ lower[mapping.kept] * np.sqrt(weight_scale)
         factors[group][part, part] = triangular(block)

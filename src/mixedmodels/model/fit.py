@@ -25,7 +25,7 @@ from mixedmodels.errors import (
 )
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
-from mixedmodels.likelihood.covariance import Array, factors_from_theta, theta_from_factors
+from mixedmodels.likelihood.covariance import Array, theta_from_factors
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.start import moment_factor
 from mixedmodels.likelihood.working import Working, make_working, respond, working_theta
@@ -35,7 +35,7 @@ from mixedmodels.moments.memory import collect_moments, with_response
 from mixedmodels.optimize import Optimum, minimise
 
 # residual sum of squares over total, below which the fit is exact up to rounding
-EXACT = 1e-22
+EXACT = 1e-14
 
 
 def fit_model(
@@ -223,11 +223,11 @@ def _start(working: Working, n: int) -> Array:
 
 def _is_exact(objective: Objective) -> bool:
     """Whether the fixed part alone leaves nothing but rounding."""
-    zeros = np.zeros(sum(t.n_theta for t in objective.templates))
-    profile = objective.solve(
-        objective.blocks.reduce(factors_from_theta(objective.templates, zeros))
-    )
-    return profile.r2 <= EXACT * float(objective.blocks.cross[-1, -1])
+    cross = objective.blocks.cross
+    total = float(cross[-1, -1])
+    # working X has orthogonal columns of squared length n
+    explained = float(np.square(cross[:-1, -1]).sum()) / objective.n
+    return total - explained <= EXACT * total
 
 
 def _stay(objective: Objective, theta: Array) -> Optimum:

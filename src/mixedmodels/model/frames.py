@@ -10,7 +10,6 @@ from scipy import special
 
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
-from mixedmodels.likelihood.covariance import term_slices
 from mixedmodels.model.predict import cooks_distance, leverage, residuals
 from mixedmodels.model.record import Fit
 
@@ -120,7 +119,7 @@ def covariances(fit: Fit, k: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Covariance of one grouping factor's random effects, shape (q, q), all terms together."""
     factor = fit.factors[k] * fit.sigma
     out = np.zeros((len(factor), len(factor)))
-    for part in term_slices(fit.working.templates[k]):
+    for part in fit.working.templates[k].parts:
         out[part, part] = factor[part, part] @ factor[part, part].T
     return out
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.design.build import Design, Rows
-from mixedmodels.likelihood.covariance import Array, term_slices, triangular
+from mixedmodels.likelihood.covariance import Array, triangular
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.working import (
     Working,
@@ -235,7 +235,7 @@ class Fit:
 
     def term_factor(self, group: int, term: int) -> Array:
         """Relative factor of one term, lower triangular, zero rows for unidentified columns."""
-        part = term_slices(self.working.templates[group])[term]
+        part = self.working.templates[group].parts[term]
         kept = self.working.terms[group][term].kept
         names = self.design.groups[group].terms[term].names
         full = np.zeros((len(names), len(kept)))
@@ -394,8 +394,8 @@ class Fit:
                 names,
                 self.design.groups[group].name,
                 self.optimum.at.factors[group][
-                    term_slices(self.working.templates[group])[term],
-                    term_slices(self.working.templates[group])[term],
+                    self.working.templates[group].parts[term],
+                    self.working.templates[group].parts[term],
                 ],
             )
             if phrase:
