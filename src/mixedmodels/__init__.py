@@ -9,7 +9,6 @@ Names load on first use, so that the import stays light.
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ __all__ = ["__version__", "datasets", *_HOMES]  # noqa: PLE0604
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib import metadata
+
         try:
             return metadata.version("mixedmodels")
         except metadata.PackageNotFoundError:  # run from a source tree

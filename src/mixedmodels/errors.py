@@ -90,7 +90,7 @@ def require(library: str, extra: str) -> ModuleType:
 
 def warn(message: str, category: type[MixedModelsWarning]) -> None:
     """Warn at the line of the user's code that called the package."""
-    depth, frame = 1, sys._getframe(1)
+    depth, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
         depth += 1

@@ -1,4 +1,4 @@
-"""Minimise a criterion with exact gradient: trust-region Newton, escape from false boundaries, verdict.
+"""Minimise with the exact gradient: trust-region Newton, escape from false boundaries, verdict.
 
 theta is unconstrained: the sign of a column of Lambda carries no meaning, so a zero variance is an
 interior stationary point. Stationary in theta is therefore not enough; at a singular Lambda the
@@ -17,7 +17,6 @@ import numpy as np
 from mixedmodels.likelihood.covariance import (
     Array,
     covariance_root,
-    factors_from_theta,
     theta_from_factors,
 )
 from mixedmodels.likelihood.objective import Evaluation, Objective
@@ -56,8 +55,28 @@ class Optimum:
 
 
 @dataclass(slots=True)
-class _Counter:
-    evaluations: int = 0
+class _Search:
+    """State of one minimisation: the best point, its Hessian, the trust radius."""
+
+    objective: Objective
+    on_step: Callable[[Evaluation], None] | None
+    at: Evaluation
+    hessian: Array
+    fresh: bool = True
+    radius: float = 1.0
+    evaluations: int = 1
+
+    def evaluate(self, theta: Array) -> Evaluation:
+        self.evaluations += 1
+        return self.objective.evaluate(theta)
+
+    def refresh(self) -> None:
+        """Replace a secant Hessian by the real one."""
+        if not self.fresh:
+            self.hessian, self.fresh = self.objective.hessian(self.at), True
+
+    def move(self, new: Evaluation, hessian: Array, *, fresh: bool) -> None:
+        self.at, self.hessian, self.fresh = new, hessian, fresh
 
 
 def minimise(
@@ -77,74 +96,66 @@ def minimise(
     -------
     Optimum
     """
-    counter = _Counter()
-    at, hessian = _descend(objective, start, counter, on_step)
+    at = objective.evaluate(start)
+    search = _Search(objective, on_step, at, objective.hessian(at))
+    _descend(search)
     for _ in range(10):
-        at, hessian = _snap_to_zero(objective, at, hessian, counter)
-        escape = _escape(objective, at, counter)
+        _snap_to_zero(search)
+        escape = _escape(search)
         if escape is None:
             break
-        at, hessian = _descend(objective, escape, counter, on_step)
-    return _judge(objective, at, hessian, counter)
+        search.move(escape, objective.hessian(escape), fresh=True)
+        _descend(search)
+    return _judge(search)
 
 
-def _descend(
-    objective: Objective, start: Array, counter: _Counter,
-    on_step: Callable[[Evaluation], None] | None,
-) -> tuple[Evaluation, Array]:
-    """Trust-region Newton from one start."""
-    at = objective.evaluate(start)
-    counter.evaluations += 1
-    hessian = objective.hessian(at)
-    fresh, radius = True, max(1.0, 0.5 * float(np.abs(start).max(initial=0.0)))
-    while counter.evaluations < MAX_EVALUATIONS:
-        values, vectors = np.linalg.eigh(hessian)
-        predicted = _newton_decrease(at.gradient, values, vectors)
-        if predicted < DECREASE_TOLERANCE * max(1.0, 1e-5 * abs(at.value)):
-            if fresh:
-                break
-            hessian, fresh = objective.hessian(at), True
-            continue
-        step = _trust_region_step(at.gradient, values, vectors, radius)
-        length = float(np.sqrt(step @ step))
-        model = -float(at.gradient @ step + 0.5 * step @ hessian @ step)
-        new = objective.evaluate(at.theta + step)
-        counter.evaluations += 1
-        actual = at.value - new.value
-        noise = 1e-13 * max(1.0, abs(at.value))
-        ratio = actual / model if model > 0 else 0.0
-        if not np.isfinite(new.value) or (actual < -noise and ratio < 1e-4):
-            if model < 10.0 * noise or length < 1e-12:
-                break
-            radius = 0.25 * length
-            if not fresh:
-                hessian, fresh = objective.hessian(at), True
-            continue
-        if model < noise and actual <= noise:
-            # nothing left but rounding
-            at = new if new.value <= at.value else at
+def _descend(search: _Search) -> None:
+    """Trust-region Newton until one more step promises nothing."""
+    search.radius = max(1.0, 0.5 * float(np.abs(search.at.theta).max(initial=0.0)))
+    while search.evaluations < MAX_EVALUATIONS:
+        values, vectors = np.linalg.eigh(search.hessian)
+        predicted = _newton_decrease(search.at.gradient, values, vectors)
+        if predicted < DECREASE_TOLERANCE * max(1.0, 1e-5 * abs(search.at.value)):
+            if search.fresh:
+                return
+            search.refresh()
+        elif not _try_step(search, values, vectors):
             break
-        if ratio > 0.75 and length > 0.9 * radius:
-            radius *= 3.0
-        elif ratio < 0.25:
-            radius = 0.5 * length
-        hessian, fresh = _next_hessian(objective, at, new, hessian)
-        at = new
-        if on_step is not None:
-            on_step(at)
-    if not fresh:
-        hessian = objective.hessian(at)
-    return at, hessian
+    search.refresh()
 
 
-def _next_hessian(
-    objective: Objective, old: Evaluation, new: Evaluation, hessian: Array
-) -> tuple[Array, bool]:
+def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
+    """Take or refuse one step; False when rounding hides any further decrease."""
+    at = search.at
+    step = _trust_region_step(at.gradient, values, vectors, search.radius)
+    length = float(np.sqrt(step @ step))
+    model = -float(at.gradient @ step + 0.5 * step @ search.hessian @ step)
+    new = search.evaluate(at.theta + step)
+    actual = at.value - new.value
+    noise = 1e-13 * max(1.0, abs(at.value))
+    ratio = actual / model if model > 0 else 0.0
+    if not np.isfinite(new.value) or (actual < -noise and ratio < 1e-4):
+        search.radius = 0.25 * length
+        search.refresh()
+        return model >= 10.0 * noise and length >= 1e-12
+    if ratio > 0.75 and length > 0.9 * search.radius:
+        search.radius *= 3.0
+    elif ratio < 0.25:
+        search.radius = 0.5 * length
+    hessian, fresh = _next_hessian(search, new)
+    search.move(new, hessian, fresh=fresh)
+    if search.on_step is not None:
+        search.on_step(new)
+    return model > noise or actual > noise
+
+
+def _next_hessian(search: _Search, new: Evaluation) -> tuple[Array, bool]:
     """Fresh Hessian where it is cheap, else the symmetric rank-one secant update."""
-    if objective.blocks.exact_hessian or objective.blocks.cheap:
-        return objective.hessian(new), True
-    step = new.theta - old.theta
-    residual = new.gradient - old.gradient - hessian @ step
+    blocks = search.objective.blocks
+    if blocks.exact_hessian or blocks.cheap:
+        return search.objective.hessian(new), True
+    hessian, step = search.hessian, new.theta - search.at.theta
+    residual = new.gradient - search.at.gradient - hessian @ step
     scale = float(residual @ step)
     if abs(scale) > 1e-8 * float(np.linalg.norm(residual) * np.linalg.norm(step)):
         hessian = hessian + np.multiply.outer(residual, residual) / scale
@@ -182,27 +193,22 @@ def _trust_region_step(gradient: Array, values: Array, vectors: Array, radius: f
     return vectors @ (-along / (curvature + high))
 
 
-def _snap_to_zero(
-    objective: Objective, at: Evaluation, hessian: Array, counter: _Counter
-) -> tuple[Evaluation, Array]:
+def _snap_to_zero(search: _Search) -> None:
     """Set tiny directions of Lambda to exactly zero where the criterion does not object."""
-    factors = factors_from_theta(objective.templates, at.theta)
+    templates = search.objective.templates
     snapped, changed = [], False
-    for template, factor in zip(objective.templates, factors, strict=True):
+    for template, factor in zip(templates, search.at.factors, strict=True):
         clean = np.zeros_like(factor)
         for part in template.parts:
-            block, did = _truncate(factor[part, part])
-            clean[part, part] = block
+            clean[part, part], did = _truncate(factor[part, part])
             changed |= did
         snapped.append(clean)
     if not changed:
-        return at, hessian
-    new = objective.evaluate(theta_from_factors(objective.templates, snapped))
-    counter.evaluations += 1
+        return
+    new = search.evaluate(theta_from_factors(templates, snapped))
     # a zero is preferred while it costs no more than a criterion can be told apart
-    if new.value <= at.value + 1e-10 * max(1.0, 1e-3 * abs(at.value)):
-        return new, objective.hessian(new)
-    return at, hessian
+    if new.value <= search.at.value + 1e-10 * max(1.0, 1e-3 * abs(search.at.value)):
+        search.move(new, search.objective.hessian(new), fresh=True)
 
 
 def _truncate(block: Array) -> tuple[Array, bool]:
@@ -215,42 +221,47 @@ def _truncate(block: Array) -> tuple[Array, bool]:
     return covariance_root((left * values**2) @ left.T), True
 
 
-def _escape(objective: Objective, at: Evaluation, counter: _Counter) -> Array | None:
-    """A better theta off the boundary, where the one-sided derivative promises one."""
+def _escape(search: _Search) -> Evaluation | None:
+    """A better point off the boundary, where the one-sided derivative promises one."""
+    at, templates = search.at, search.objective.templates
     tolerance = 1e-7 * max(1.0, 1e-3 * abs(at.value))
-    best: Evaluation | None = None
-    for k, (template, factor) in enumerate(zip(objective.templates, at.factors, strict=True)):
+    best = None
+    lowest = at.value - 1e-10 * max(1.0, 1e-3 * abs(at.value))
+    for k, template in enumerate(templates):
         for part in template.parts:
-            own = factor[part, part]
-            slope = at.by_covariance[k][part, part]
-            left, values, _ = np.linalg.svd(own)
-            unused = left[:, values < SMALL_FACTOR]
-            if unused.shape[1] == 0:
+            own = at.factors[k][part, part]
+            direction = _falling_direction(own, at.by_covariance[k][part, part], tolerance)
+            if direction is None:
                 continue
-            slopes, directions = np.linalg.eigh(unused.T @ slope @ unused)
-            if slopes[0] >= -tolerance:
-                continue
-            direction = unused @ directions[:, 0]
-            for variance in (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6):
-                covariance = own @ own.T + variance * np.multiply.outer(direction, direction)
-                trial = [f.copy() for f in at.factors]
-                trial[k][part, part] = covariance_root(covariance)
-                new = objective.evaluate(theta_from_factors(objective.templates, trial))
-                counter.evaluations += 1
-                if new.value < (best or at).value - 1e-10 * max(1.0, 1e-3 * abs(at.value)):
-                    best = new
-    return None if best is None else best.theta
+            for variance in 10.0 ** np.arange(0, -7, -1):
+                trial = [factor.copy() for factor in at.factors]
+                trial[k][part, part] = covariance_root(
+                    own @ own.T + variance * np.multiply.outer(direction, direction)
+                )
+                new = search.evaluate(theta_from_factors(templates, trial))
+                if new.value < lowest:
+                    best, lowest = new, new.value
+    return best
 
 
-def _judge(
-    objective: Objective, at: Evaluation, hessian: Array, counter: _Counter
-) -> Optimum:
-    values, vectors = np.linalg.eigh(hessian)
+def _falling_direction(own: Array, slope: Array, tolerance: float) -> Array | None:
+    """Unused direction of a covariance along which the criterion falls most, if it does."""
+    left, values, _ = np.linalg.svd(own)
+    unused = left[:, values < SMALL_FACTOR]
+    if unused.shape[1] == 0:
+        return None
+    slopes, directions = np.linalg.eigh(unused.T @ slope @ unused)
+    return None if slopes[0] >= -tolerance else np.asarray(unused @ directions[:, 0])
+
+
+def _judge(search: _Search) -> Optimum:
+    at = search.at
+    values, vectors = np.linalg.eigh(search.hessian)
     predicted = _newton_decrease(at.gradient, values, vectors)
     gradient_norm = float(np.abs(at.gradient).max(initial=0.0))
     singular = any(
         (np.linalg.svd(f[part, part], compute_uv=False) < SMALL_FACTOR * 1e-2).any()
-        for t, f in zip(objective.templates, at.factors, strict=True)
+        for t, f in zip(search.objective.templates, at.factors, strict=True)
         for part in t.parts
     )
     scale = max(1.0, float(values.max(initial=0.0)))
@@ -262,6 +273,4 @@ def _judge(
         verdict = "not identified"
     else:
         verdict = "optimum"
-    return Optimum(at, hessian, counter.evaluations, gradient_norm, predicted, verdict)
-
-
+    return Optimum(at, search.hessian, search.evaluations, gradient_norm, predicted, verdict)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulaic import Formula, ModelSpec
-from formulaic.errors import FormulaicError
+from formulaic import Formula, ModelSpec  # type: ignore[import-untyped]
+from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from mixedmodels.design.basis import make_basis, standardise

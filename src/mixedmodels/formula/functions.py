@@ -30,7 +30,6 @@ from formulaic.transforms.contrasts import (  # type: ignore[import-untyped]
     TreatmentContrasts,
 )
 from formulaic.utils.variables import Variable  # type: ignore[import-untyped]
-from scipy.interpolate import CubicSpline
 
 from mixedmodels.errors import DataError, FormulaError
 from mixedmodels.formula.signatures import FUNCTIONS, UNARY, code_name, decode
@@ -289,6 +288,8 @@ def _ns(
             x, df=df, knots=knots, intercept=intercept, boundary=boundary
         )
     at = np.array(_state["knots"])
+    from scipy.interpolate import CubicSpline  # 0.1 s to import, for splines only
+
     basis = CubicSpline(at, np.eye(len(at)), bc_type="natural")
     inside = np.clip(x, at[0], at[-1])
     columns = basis(inside) + basis(inside, 1) * (x - inside)[:, None]

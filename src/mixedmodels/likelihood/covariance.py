@@ -46,7 +46,10 @@ class Template:
 
 def make_template(sizes: Sequence[int]) -> Template:
     """Template of a factor whose terms have the given numbers of columns."""
-    rows, cols, parts, offset = [], [], [], 0
+    rows: list[int] = []
+    cols: list[int] = []
+    parts: list[slice] = []
+    offset = 0
     for size in sizes:
         parts.append(slice(offset, offset + size))
         for column in range(size):
@@ -77,9 +80,10 @@ def theta_from_factors(templates: Sequence[Template], factors: Sequence[Array]) 
 
 def triangular(square_root: Array) -> Array:
     """Lower-triangular ``L`` with diagonal >= 0 and ``L @ L.T == S @ S.T``, without forming it."""
-    lower = np.linalg.qr(square_root.T, mode="r").T
+    upper: Array = np.linalg.qr(square_root.T, mode="r")  # type: ignore[assignment]
+    lower = upper.T
     signs = np.where(np.diag(lower) < 0, -1.0, 1.0)
-    return np.tril(lower) * signs
+    return np.asarray(np.tril(lower) * signs)
 
 
 def from_covariance(template: Template, covariance: Array) -> Array:

@@ -77,7 +77,12 @@ class CrossedBlocks:
     exact_hessian = False
 
     def __init__(
-        self, g: Array, links: sparse.csr_array, rest: Array, rest_w: Array, cross: Array,
+        self,
+        g: Array,
+        links: sparse.csr_array,
+        rest: Array,
+        rest_w: Array,
+        cross: Array,
         sizes: Sequence[tuple[int, int]],
     ) -> None:
         self.g, self.links, self.rest, self.rest_w, self.cross = g, links, rest, rest_w, cross
@@ -153,16 +158,18 @@ class CrossedBlocks:
                 by_covariance = (
                     np.einsum("lala->a", reduced.complement[part, part].reshape(n, q, n, q))
                     if q == 1
-                    else np.einsum(
-                        "lalb->ab", reduced.complement[part, part].reshape(n, q, n, q)
-                    )
+                    else np.einsum("lalb->ab", reduced.complement[part, part].reshape(n, q, n, q))
                 ) - np.einsum("jla,jlb->ab", blocks, blocks)
                 by_covariance = by_covariance - np.einsum("law,wx,lbx->ab", t, weight, t)
             results.append(Derivatives(by_factor, 0.5 * (by_covariance + by_covariance.T)))
         return results
 
     def _first_factor(
-        self, reduced: CrossedReduced, factors: Sequence[Array], weight: Array, inverse: Array,
+        self,
+        reduced: CrossedReduced,
+        factors: Sequence[Array],
+        weight: Array,
+        inverse: Array,
         effect: Array,
     ) -> Derivatives:
         """Gradient for factor 1; the later columns' covariance is used on the sparse pattern."""
@@ -230,8 +237,11 @@ class CrossedBlocks:
         return solutions
 
     def half_solve(
-        self, reduced: CrossedReduced, factors: Sequence[Array],
-        levels: Sequence[NDArray[np.intp]], rows: Sequence[Array],
+        self,
+        reduced: CrossedReduced,
+        factors: Sequence[Array],
+        levels: Sequence[NDArray[np.intp]],
+        rows: Sequence[Array],
     ) -> Array:
         """``z' Lambda Omega^-1 Lambda' z`` of rows that touch at most one level per factor.
 
@@ -261,9 +271,7 @@ class CrossedBlocks:
                 where = np.flatnonzero(level >= 0)
                 for i in range(q_k):
                     right[self.slices[k].start + level[where] * q_k + i, where] += z[i, where]
-            half = linalg.solve_triangular(
-                reduced.cholesky, right, lower=True, check_finite=False
-            )
+            half = linalg.solve_triangular(reduced.cholesky, right, lower=True, check_finite=False)
             total[chunk] += np.einsum("mn,mn->n", half, half)
         return total
 
@@ -313,9 +321,7 @@ def _level_major(blocks: Array) -> Array:
 
 def _block_diagonal(block: Array, n_levels: int) -> sparse.csr_array:
     """The same q x q block for every level."""
-    return _block_diagonal_levels(
-        np.broadcast_to(block[:, :, None], (*block.shape, n_levels))
-    )
+    return _block_diagonal_levels(np.broadcast_to(block[:, :, None], (*block.shape, n_levels)))
 
 
 def _block_diagonal_levels(blocks: Array) -> sparse.csr_array:

@@ -23,8 +23,14 @@ from mixedmodels.likelihood.nested import Reduced, after_stage
 
 
 def exact_hessian(
-    template: Template, factor: Array, reduced: Reduced, weight: Array, coefs: Array, rho: float,
-    nu: float, vcov: Array | None = None,
+    template: Template,
+    factor: Array,
+    reduced: Reduced,
+    weight: Array,
+    coefs: Array,
+    rho: float,
+    nu: float,
+    vcov: Array | None = None,
 ) -> Array:
     """Hessian of the profiled criterion in theta.
 

@@ -113,9 +113,7 @@ class NestedBlocks:
             for j in range(k + 1, len(self.stages)):
                 width = self.stages[j].g.shape[0]
                 explained = np.einsum("qal,qbl->abl", p[:, offset : offset + width], v[:, offset:])
-                g_list[j] = g_list[j] - np.add.reduceat(
-                    explained, stage.starts[j - k - 1], axis=-1
-                )
+                g_list[j] = g_list[j] - np.add.reduceat(explained, stage.starts[j - k - 1], axis=-1)
                 offset += width
             w = cross.shape[0]
             cross = cross - np.matmul(p[:, -w:], v[:, -w:].transpose(0, 2, 1)).sum(0)
@@ -145,9 +143,7 @@ class NestedBlocks:
             )
             results.append(Derivatives(2.0 * (own - explained), by_covariance))
             if k > 0:
-                inner = self._joint(k, reduced, factors[k], inner)[
-                    :, :, self.stages[k - 1].parent
-                ]
+                inner = self._joint(k, reduced, factors[k], inner)[:, :, self.stages[k - 1].parent]
         return results[::-1]
 
     def _joint(self, k: int, reduced: Reduced, factor: Array, inner: Array) -> Array:
@@ -209,7 +205,10 @@ class NestedBlocks:
         return solutions[::-1]
 
     def half_solve(
-        self, reduced: Reduced, factors: Sequence[Array], levels: Sequence[NDArray[np.intp]],
+        self,
+        reduced: Reduced,
+        factors: Sequence[Array],
+        levels: Sequence[NDArray[np.intp]],
         rows: Sequence[Array],
     ) -> Array:
         """``z' Lambda Omega^-1 Lambda' z`` of rows that touch at most one level per factor.
@@ -239,7 +238,9 @@ class NestedBlocks:
             for j in range(k + 1, len(factors)):
                 width = factors[j].shape[0]
                 # Omega_jk Omega_kk^-1 r_k, with Omega_jk = Lambda_j' (p_kj)'
-                link = np.einsum("qan,qn->an", reduced.p[k][:, offset : offset + width][:, :, at], solved)
+                link = np.einsum(
+                    "qan,qn->an", reduced.p[k][:, offset : offset + width][:, :, at], solved
+                )
                 pending[j] = pending[j] - np.where(level >= 0, factors[j].T @ link, 0.0)
                 offset += width
         return total
@@ -277,8 +278,8 @@ def after_stage(g: Array, p: Array, v: Array) -> Array:
     """``Z' V_k^-1 [Z | later columns]`` of each level: what this factor leaves unexplained."""
     q = g.shape[0]
     if q == 1:
-        return g - p[:, :1] * v
-    return g - np.einsum("jil,jal->ial", p[:, :q], v)
+        return np.asarray(g - p[:, :1] * v)
+    return np.asarray(g - np.einsum("jil,jal->ial", p[:, :q], v))
 
 
 def inverse_omega(g: Array, factor: Array) -> Array:
@@ -293,4 +294,4 @@ def own_covariance(g: Array, factor: Array) -> Array:
     """``Lambda Omega^-1 Lambda'`` of each level, shape (q, q, n_levels)."""
     q = g.shape[0]
     half = (factor @ inverse_omega(g, factor).reshape(q, -1)).reshape(q, q, -1)
-    return np.matmul(factor, half)
+    return np.asarray(np.matmul(factor, half))

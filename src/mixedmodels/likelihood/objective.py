@@ -13,14 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from mixedmodels.likelihood.covariance import Array, Template, factors_from_theta
 from mixedmodels.likelihood.curvature import exact_hessian
-from mixedmodels.likelihood.nested import Derivatives, Reduced
+from mixedmodels.likelihood.nested import Derivatives
 
 
 class Blocks(Protocol):
@@ -30,10 +31,20 @@ class Blocks(Protocol):
     exact_hessian: bool
     cheap: bool
 
-    def reduce(self, factors: Sequence[Array]) -> Reduced: ...
+    def per_factor(self) -> list[Array]: ...
+    def reduce(self, factors: Sequence[Array]) -> Any: ...
     def derivatives(
-        self, reduced: Reduced, factors: Sequence[Array], weight: Array
+        self, reduced: Any, factors: Sequence[Array], weight: Array
     ) -> list[Derivatives]: ...
+    def conditional_covariance(self, reduced: Any, factors: Sequence[Array]) -> list[Array]: ...
+    def spherical(self, reduced: Any, factors: Sequence[Array]) -> list[Array]: ...
+    def half_solve(
+        self,
+        reduced: Any,
+        factors: Sequence[Array],
+        levels: Sequence[NDArray[np.intp]],
+        rows: Sequence[Array],
+    ) -> Array: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Evaluation:
     by_covariance: tuple[Array, ...]
     profile: Profile
     factors: tuple[Array, ...]
-    reduced: Reduced
+    reduced: Any
     weight: Array
 
 
@@ -112,11 +123,17 @@ class Objective:
             [d.by_factor[t.rows, t.cols] for d, t in zip(derivatives, self.templates, strict=True)]
         )
         return Evaluation(
-            theta, profile.value, gradient, tuple(d.by_covariance for d in derivatives), profile,
-            tuple(factors), reduced, weight,
+            theta,
+            profile.value,
+            gradient,
+            tuple(d.by_covariance for d in derivatives),
+            profile,
+            tuple(factors),
+            reduced,
+            weight,
         )
 
-    def solve(self, reduced: Reduced) -> Profile:
+    def solve(self, reduced: Any) -> Profile:
         """Fixed effects and criterion from one elimination."""
         p, cross = self.p, reduced.cross
         coefs = np.ones(p + 1)
@@ -148,8 +165,14 @@ class Objective:
         if self.blocks.exact_hessian:
             rho = self.nu / at.profile.r2
             return exact_hessian(
-                self.templates[0], at.factors[0], at.reduced, at.weight, at.profile.coefs, rho,
-                self.nu, None if self.reml else at.profile.vcov,
+                self.templates[0],
+                at.factors[0],
+                at.reduced,
+                at.weight,
+                at.profile.coefs,
+                rho,
+                self.nu,
+                None if self.reml else at.profile.vcov,
             )
         n_theta = len(at.theta)
         hessian = np.empty((n_theta, n_theta))

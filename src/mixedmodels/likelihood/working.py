@@ -106,7 +106,7 @@ def make_working(design: Design, moments: Moments) -> Working:
     DataError
         No residual degrees of freedom.
     """
-    root = np.linalg.cholesky(moments.cross[:-1, :-1] / moments.n).T
+    root: Array = np.asarray(np.linalg.cholesky(moments.cross[:-1, :-1] / moments.n).T)
     fixed = _fixed_map(design, root, moments.n)
     terms = tuple(
         tuple(_term_map(term.recipe, root, term.names, term.text) for term in group.terms)
@@ -299,9 +299,11 @@ def _crossed(
     rest, rest_w = np.zeros((m, m)), np.zeros((m, right.shape[1]))
     for k in range(1, len(sizes)):
         q, n = sizes[k]
-        own = _sandwich(lefts[k][used[k]], moments.levels[k], np.concatenate(
-            [left_padded(lefts[k], size), right], axis=1
-        ))
+        own = _sandwich(
+            lefts[k][used[k]],
+            moments.levels[k],
+            np.concatenate([left_padded(lefts[k], size), right], axis=1),
+        )
         at = ends[k - 1] + np.arange(n) * q
         for i in range(q):
             for j in range(q):
@@ -319,7 +321,10 @@ def _crossed(
         if cell.first == 0:
             links.append(
                 sparse.coo_array(
-                    (values.ravel(), (row_index.ravel(), col_index.ravel() + ends[cell.second - 1])),
+                    (
+                        values.ravel(),
+                        (row_index.ravel(), col_index.ravel() + ends[cell.second - 1]),
+                    ),
                     shape=(sizes[0][0] * sizes[0][1], m),
                 )
             )
@@ -349,7 +354,11 @@ def respond(working: Working, design: Design, moments: Moments) -> Working:
     cross[-1, -1] = y_recipe @ with_y
     stages = []
     for stage, sums, group, terms, order in zip(
-        working.blocks.stages, moments.levels, design.groups, working.terms, working.orders,
+        working.blocks.stages,
+        moments.levels,
+        design.groups,
+        working.terms,
+        working.orders,
         strict=True,
     ):
         g = stage.g.copy()

@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike
 from mixedmodels.design.basis import standardise
 from mixedmodels.design.build import Design, Rows, build_design
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
-from mixedmodels.design.frame import Columns, column_names, column_values, frame_kind, read, snapshot
+from mixedmodels.design.frame import (
+    Columns,
+    column_names,
+    column_values,
+    frame_kind,
+    read,
+    snapshot,
+)
 from mixedmodels.errors import (
     ConvergenceWarning,
     DataError,
@@ -61,11 +68,15 @@ def fit_model(
         data, frame_kind(data), columns.n_rows, columns.complete, columns.missing, arrays
     )
     options = {"contrasts": dict(contrasts or {})}
-    theta = None if start is None else working_theta(
-        working, design, np.asarray(start, np.float64), rows.weight_scale
+    theta = (
+        None
+        if start is None
+        else working_theta(working, design, np.asarray(start, np.float64), rows.weight_scale)
     )
     _warn_rank(design.x_names, working)
-    return _optimise(design, rows, moments, working, source, reml=reml, start=theta, options=options)
+    return _optimise(
+        design, rows, moments, working, source, reml=reml, start=theta, options=options
+    )
 
 
 def refit(model: Fit, y: ArrayLike) -> Fit:
@@ -93,7 +104,13 @@ def refit(model: Fit, y: ArrayLike) -> Fit:
     moments = with_response(design, new_rows, model.moments)
     working = respond(model.working, design, moments)
     return _optimise(
-        design, new_rows, moments, working, source, reml=model.reml, start=None,
+        design,
+        new_rows,
+        moments,
+        working,
+        source,
+        reml=model.reml,
+        start=None,
         options=model.options,
     )
 
@@ -106,8 +123,14 @@ def update(
     if formula is None and data is None and model.has_random:
         wanted = model.reml if reml is None else reml
         return _optimise(
-            model.design, model.rows, model.moments, model.working, source, reml=wanted,
-            start=None if model.is_singular else model.optimum.at.theta, options=model.options,
+            model.design,
+            model.rows,
+            model.moments,
+            model.working,
+            source,
+            reml=wanted,
+            start=None if model.is_singular else model.optimum.at.theta,
+            options=model.options,
         )
     arrays = {} if data is not None else source.arrays
     if data is not None and any(not isinstance(v, str) for v in source.arrays.values()):
@@ -169,8 +192,8 @@ def _read(
     weights: str | ArrayLike | None,
     offset: str | ArrayLike | None,
 ) -> tuple[Columns, dict[str, Any]]:
-    given = {"weights": weights, "offset": offset}
-    given = {name: value for name, value in given.items() if value is not None}
+    both: dict[str, Any] = {"weights": weights, "offset": offset}
+    given = {name: value for name, value in both.items() if value is not None}
     arrays = {
         name: column_values(data, value, name) if isinstance(value, str) else value
         for name, value in given.items()
@@ -206,9 +229,7 @@ def _optimise(
     if exact:
         start = np.zeros_like(start)
     optimum = _stay(objective, start) if exact or not len(start) else minimise(objective, start)
-    model = Fit(
-        design, rows, moments, working, objective, optimum, source, reml, options
-    )
+    model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
     _warn_outcome(model, exact=exact)
     return model
 

@@ -205,13 +205,21 @@ class FittedModel(Fit):
         [12.74, 15.17]
         """
         return predict(
-            self, newdata, random=random, new_levels=new_levels, interval=interval, level=level,
+            self,
+            newdata,
+            random=random,
+            new_levels=new_levels,
+            interval=interval,
+            level=level,
             offset=offset,
         )
 
     def simulate(
-        self, n: int = 1, seed: int | np.random.Generator | np.random.SeedSequence | None = None,
-        *, conditional: bool = False,
+        self,
+        n: int = 1,
+        seed: int | np.random.Generator | np.random.SeedSequence | None = None,
+        *,
+        conditional: bool = False,
     ) -> Array:
         """Draw new responses from the fitted model.
 
@@ -345,9 +353,16 @@ def lmer(
     """
     return FittedModel.of(
         fit_model(
-        formula, data, reml=reml, weights=weights, offset=offset, contrasts=contrasts, start=start,
-        random=True,
-    ))
+            formula,
+            data,
+            reml=reml,
+            weights=weights,
+            offset=offset,
+            contrasts=contrasts,
+            start=start,
+            random=True,
+        )
+    )
 
 
 def lm(
@@ -388,6 +403,13 @@ def lm(
     """
     return FittedModel.of(
         fit_model(
-        formula, data, reml=False, weights=weights, offset=offset, contrasts=contrasts, start=None,
-        random=False,
-    ))
+            formula,
+            data,
+            reml=False,
+            weights=weights,
+            offset=offset,
+            contrasts=contrasts,
+            start=None,
+            random=False,
+        )
+    )

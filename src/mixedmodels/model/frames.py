@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
+from mixedmodels.inference.quantiles import t_probability, two_sided
 from mixedmodels.model.predict import cooks_distance, leverage, residuals
 from mixedmodels.model.record import Fit
 
@@ -31,14 +31,13 @@ def tidy(fit: Fit, ddf: str, level: float) -> Any:
     se = np.sqrt(np.diag(fit.vcov))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = fit.beta / se
-    tail = 0.5 + level / 2.0
     df = np.full(len(se), math.nan)
     p_value = df.copy()
-    quantile = float(special.ndtri(tail))
+    quantile = two_sided(level)
     if not fit.has_random:
         df[:] = fit.df_resid
-        p_value = 2.0 * special.stdtr(fit.df_resid, -np.abs(statistic))
-        quantile = float(special.stdtrit(fit.df_resid, tail))
+        p_value = t_probability(statistic, fit.df_resid)
+        quantile = two_sided(level, fit.df_resid)
     return to_native(
         {
             "term": fit.term_names,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy.linalg import solve_triangular
 
 from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
 from mixedmodels.design.frame import (
@@ -19,6 +20,7 @@ from mixedmodels.design.frame import (
     to_series,
 )
 from mixedmodels.errors import DataError, ModelError
+from mixedmodels.inference.quantiles import two_sided
 from mixedmodels.likelihood.covariance import Array
 from mixedmodels.model.record import Fit
 
@@ -133,7 +135,11 @@ def _read_new(
     forced = [v for v in covariates if v in fit.design.factors]
     try:
         columns = read(
-            newdata, covariates, categorical=forced, grouping=grouping, arrays=arrays,
+            newdata,
+            covariates,
+            categorical=forced,
+            grouping=grouping,
+            arrays=arrays,
             what="newdata",
         )
     except DataError as error:
@@ -180,7 +186,7 @@ def _new_rows(
     offset = total_offset(design.formula, columns)
     if offset is not None:
         mean = mean + offset
-    x = np.linalg.solve(working.fixed.root.T, x_user.T) if x_user.shape[1] else x_user.T
+    x: Array = np.asarray(solve_triangular(working.fixed.root, x_user.T, trans=1))
     levels, zs, prior = [], [], np.zeros(columns.n)
     for k, group in enumerate(design.groups):
         q = working.templates[k].q
@@ -200,7 +206,7 @@ def _new_rows(
         start = 0
         for term in working.terms[k]:
             stop = start + len(term.kept)
-            z[start:stop] = np.linalg.solve(term.root.T, z_user[start:stop])
+            z[start:stop] = solve_triangular(term.root, z_user[start:stop], trans=1)
             start = stop
         seen = code >= 0
         at = np.maximum(code, 0)
@@ -213,9 +219,7 @@ def _new_rows(
     return _RowsAt(mean, x, levels, zs, prior)
 
 
-def match_levels(
-    fit: Fit, k: int, columns: Columns, new_levels: NewLevels
-) -> NDArray[np.intp]:
+def match_levels(fit: Fit, k: int, columns: Columns, new_levels: NewLevels) -> NDArray[np.intp]:
     """Level of one grouping factor for each new row, matched by value; -1 where it is new.
 
     Raises
@@ -269,7 +273,7 @@ def relative_variance(fit: Fit, rows: _RowsAt) -> Array:
             place = np.maximum(level, 0)
             for i in range(len(s)):
                 right = right - u[i, :p][:, place] * s[i]
-    return total + np.einsum("pn,pn->n", right, at.profile.vcov @ right)
+    return np.asarray(total + np.einsum("pn,pn->n", right, at.profile.vcov @ right))
 
 
 def _interval_frame(
@@ -286,10 +290,7 @@ def _interval_frame(
     if interval == "prediction":
         variance = variance + fit.sigma**2
     se = np.sqrt(variance)
-    tail = 0.5 + level / 2.0
-    quantile = (
-        float(special.ndtri(tail)) if fit.has_random else float(special.stdtrit(fit.df_resid, tail))
-    )
+    quantile = two_sided(level, math.inf if fit.has_random else fit.df_resid)
     columns = {
         "prediction": mean,
         "std_error": se,
@@ -363,8 +364,11 @@ def cooks_distance(fit: Fit, hat: Array) -> Array:
 
 
 def simulate(
-    fit: Fit, n: int, seed: int | np.random.Generator | np.random.SeedSequence | None,
-    *, conditional: bool = False,
+    fit: Fit,
+    n: int,
+    seed: int | np.random.Generator | np.random.SeedSequence | None,
+    *,
+    conditional: bool = False,
 ) -> Array:
     """Draw responses from the fitted model; see `FittedModel.simulate`."""
     if n < 1:

@@ -162,9 +162,7 @@ class Fit:
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation, in units of y (of a row with weight one)."""
-        return (
-            self._residual_scale * self.design.y_scale * math.sqrt(self.rows.weight_scale)
-        )
+        return self._residual_scale * self.design.y_scale * math.sqrt(self.rows.weight_scale)
 
     @cached_property
     def criterion(self) -> float:

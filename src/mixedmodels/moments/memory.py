@@ -42,9 +42,7 @@ def collect_moments(design: Design, rows: Rows) -> Moments:
             for j in range(i + 1, len(used)):
                 cells.append(_cells(columns, weighted, rows, design, used, i, j))
     log_weights = 0.0 if rows.weights is None else float(np.log(rows.weights).sum())
-    return Moments(
-        columns.shape[1], log_weights, weighted @ columns.T, levels, tuple(cells)
-    )
+    return Moments(columns.shape[1], log_weights, weighted @ columns.T, levels, tuple(cells))
 
 
 def level_sums(

@@ -1,0 +1,264 @@
+"""What a summary says: from the record of a fit to blocks of names and numbers; no layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import special
+
+from mixedmodels.likelihood.covariance import Array
+from mixedmodels.model.record import Fit
+from mixedmodels.report.layout import (
+    Block,
+    Facts,
+    Prose,
+    Table,
+    fixed,
+    listing,
+    number,
+    p_value,
+    shorten,
+    shorten_words,
+    width,
+)
+
+# relative standard deviation that the optimiser's verdict counts as zero
+ZERO = 1e-5
+MOST_COEFFICIENTS = 60
+MOST_VARIANCES = 25
+MOST_CORRELATIONS = 5
+MOST_CORRELATED = 12
+
+
+def title(fit: Fit) -> str:
+    """What kind of fit it is."""
+    if not fit.has_random:
+        return "Linear model fit by least squares"
+    return f"Linear mixed model fit by {'REML' if fit.reml else 'maximum likelihood'}"
+
+
+def blocks(fit: Fit) -> Iterator[Block]:
+    """All parts of the summary under its title, in reading order."""
+    yield facts(fit)
+    if fit.has_random and not fit.reml:
+        yield criteria(fit)
+    yield scaled_residuals(fit)
+    if fit.has_random:
+        yield random_effects(fit)
+    if fit.term_names:
+        yield fixed_effects(fit)
+    else:
+        yield Prose("Fixed effects", ("none",))
+    if fit.working.fixed.relations:
+        yield dropped_columns(fit)
+    if not fit.has_random:
+        yield Facts(tuple(least_squares(fit)))
+    if 2 <= len(fit.beta) <= MOST_CORRELATED:
+        yield correlations(fit)
+    if fit.has_random:
+        yield Prose("Convergence", (shorten_words(fit.convergence.message),))
+
+
+def facts(fit: Fit) -> Facts:
+    """Formula, rows, groups, weights, offset, REML criterion."""
+    pairs = [("Formula", shorten_words(fit.formula)), ("Observations", f"{fit.n_obs}")]
+    if fit.n_obs < fit.source.n_rows:
+        pairs.append(("Rows left out", _left_out(fit)))
+    if fit.has_random:
+        pairs.append(("Groups", groups(fit)))
+    if fit.rows.weights is not None:
+        pairs.append(("Weights", _given(fit, "weights")))
+    if fit.rows.offset is not None:
+        parts = [shorten_words(e.text) for e in fit.design.formula.offsets]
+        if "offset" in fit.source.arrays:
+            parts.append(_given(fit, "offset"))
+        pairs.append(("Offset", listing(parts, 4)))
+    if fit.reml_criterion is not None:
+        pairs.append(("REML criterion", fixed(fit.reml_criterion, 2)))
+    return Facts(tuple(pairs))
+
+
+def groups(fit: Fit, most: int = 8, name: int = 36) -> str:
+    """Grouping factors and their numbers of levels."""
+    return listing([f"{shorten(g, name)} {n}" for g, n in fit.n_groups.items()], most)
+
+
+def _left_out(fit: Fit) -> str:
+    counts = [f"{shorten(name, 36)} {count}" for name, count in fit.source.missing.items() if count]
+    dropped = f"{fit.source.n_rows - fit.n_obs} of {fit.source.n_rows} rows dropped"
+    return f"{dropped}: missing {listing(counts, 6)}" if counts else dropped
+
+
+def _given(fit: Fit, name: str) -> str:
+    value = fit.source.arrays.get(name)
+    return f"column {shorten(value, 36)}" if isinstance(value, str) else "given as values"
+
+
+def criteria(fit: Fit) -> Table:
+    """Information criteria of an ML fit."""
+    values = {
+        "AIC": fit.aic,
+        "AICc": fit.aicc,
+        "BIC": fit.bic,
+        "logLik": fit.loglik,
+        "deviance": fit.criterion,
+    }
+    row = (*(fixed(value, 2) for value in values.values()), f"{fit.df_resid}")
+    return Table("Information criteria", (*values, "df resid"), (row,), 0)
+
+
+def scaled_residuals(fit: Fit) -> Block:
+    """Quantiles of the residuals over sigma, prior weights counted."""
+    heading = "Scaled residuals"
+    if fit.sigma == 0.0:
+        return Prose(heading, ("undefined: the residual variance is 0",))
+    residuals = (fit.response - fit.fitted) / fit.sigma
+    if fit.rows.weights is not None:
+        residuals = residuals * np.sqrt(fit.rows.weights * fit.rows.weight_scale)
+    row = tuple(fixed(float(q), 3) for q in np.quantile(residuals, (0, 0.25, 0.5, 0.75, 1)))
+    return Table(heading, ("min", "1Q", "median", "3Q", "max"), (row,), 0)
+
+
+def random_effects(fit: Fit) -> Table:
+    """Variances, standard deviations, correlations with the earlier columns of the term."""
+    rows = [row for group, term in fit.theta_terms for row in _term_rows(fit, group, term)]
+    hidden = len(rows) - MOST_VARIANCES
+    notes = []
+    if hidden > 0:
+        rows = rows[:MOST_VARIANCES]
+        notes.append(f"{hidden} more rows")
+    n_correlations = max(map(len, rows)) - 4
+    if n_correlations > MOST_CORRELATIONS:
+        rows = [row[: 4 + MOST_CORRELATIONS] for row in rows]
+        n_correlations = MOST_CORRELATIONS
+        notes.append("further correlations")
+    rows.append(("Residual", "", number(fit.sigma**2), number(fit.sigma)))
+    heads = ("corr.", *[""] * (n_correlations - 1)) if n_correlations else ()
+    return Table(
+        "Random effects",
+        ("group", "term", "variance", "std. dev.", *heads),
+        tuple(rows),
+        2,
+        f"{' and '.join(notes)}: m.varcorr()" if notes else "",
+    )
+
+
+def _term_rows(fit: Fit, group: int, term: int) -> Iterator[tuple[str, ...]]:
+    names = fit.design.groups[group].terms[term].names
+    kept = fit.working.terms[group][term].kept.tolist()
+    root = fit.working.terms[group][term].root
+    factor = fit.term_factor(group, term)
+    length = np.sqrt(np.square(factor).sum(axis=1))
+    # times the column's root mean square: per unit of sigma, whatever the column's unit
+    size = np.zeros(len(names))
+    size[kept] = length[kept] * np.sqrt(np.square(root).sum(axis=0) * fit.rows.weight_scale)
+    zero = size <= ZERO
+    sd = length * fit.sigma
+    for i, name in enumerate(names):
+        label = fit.design.groups[group].name if i == 0 else ""
+        if zero[i]:
+            cell = "0 (boundary)" if i in kept else "0 (redundant)"
+            yield (label, name, cell, "0", *["–"] * i)
+            continue
+        r = [
+            "–" if zero[j] else fixed(_cosine(factor[i], factor[j]), 3) for j in range(i)
+        ]
+        yield (label, name, number(float(sd[i] ** 2)), number(float(sd[i])), *r)
+
+
+def _cosine(a: Array, b: Array) -> float:
+    return float(np.clip(a @ b / (math.hypot(*a) * math.hypot(*b)), -1.0, 1.0))
+
+
+def fixed_effects(fit: Fit) -> Table:
+    """Estimates, standard errors, t values; p-values where they are exact."""
+    error = np.sqrt(np.diag(fit.vcov))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = fit.beta / error
+    p = len(t)
+    shown = p if p <= MOST_COEFFICIENTS else MOST_COEFFICIENTS - 10
+    header: tuple[str, ...] = ("term", "estimate", "std. error", "t value")
+    rows = [
+        (fit.term_names[j], number(float(fit.beta[j])), number(float(error[j])), _t(float(t[j])))
+        for j in range(shown)
+    ]
+    if not fit.has_random:
+        header += ("df", "p value")
+        probability = 2.0 * special.stdtr(fit.df_resid, -np.abs(t))
+        extra = [(f"{fit.df_resid}", p_value(float(probability[j]))) for j in range(shown)]
+        return _coefficients(
+            header, [(*row, *more) for row, more in zip(rows, extra, strict=True)], p
+        )
+    return _coefficients(header, rows, p)
+
+
+def _coefficients(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], p: int
+) -> Table:
+    note = f"{p - len(rows)} more coefficients: m.tidy()" if len(rows) < p else ""
+    return Table("Fixed effects", header, tuple(rows), 1, note)
+
+
+def _t(value: float) -> str:
+    return fixed(value, 3) if abs(value) < 1e5 else number(value)
+
+
+def dropped_columns(fit: Fit, most: int = 6) -> Prose:
+    """Columns of the fixed part that the others determine."""
+    relations = fit.working.fixed.relations
+    lines = [
+        f"{shorten(fit.design.x_names[j], 60)} = {shorten_words(relation, 40, 150)}"
+        for j, relation in relations[:most]
+    ]
+    if len(relations) > most:
+        lines.append(f"and {len(relations) - most} more")
+    return Prose("Dropped columns (the others determine them)", tuple(lines))
+
+
+def least_squares(fit: Fit) -> Iterator[tuple[str, str]]:
+    """Residual standard error, R squared and the F test of all terms against the mean."""
+    df = fit.df_resid
+    yield "Residual standard error", f"{number(fit.sigma)} on {df} degrees of freedom"
+    p = len(fit.beta)
+    constant = fit.working.fixed.constant is not None
+    if p == constant:
+        return
+    explained = _explained(fit, centred=constant)
+    residual = fit.sigma**2 * df
+    r2 = explained / (explained + residual)
+    adjusted = 1.0 - (1.0 - r2) * (fit.n_obs - constant) / df
+    about = "" if constant else " (about zero: the model has no intercept)"
+    yield "R squared", f"{fixed(r2, 4)}, adjusted {fixed(adjusted, 4)}{about}"
+    df_model = p - constant
+    f = explained / df_model / fit.sigma**2 if fit.sigma > 0.0 else math.inf
+    tail = p_value(float(special.fdtrc(df_model, df, f)))
+    tail = tail if tail.startswith("<") else f"= {tail}"
+    yield "F statistic", f"{number(f)} on {df_model} and {df} degrees of freedom, p {tail}"
+
+
+def _explained(fit: Fit, *, centred: bool) -> float:
+    """Weighted sum of squares of the fitted values without offset."""
+    values = fit.fixed_part if fit.rows.offset is None else fit.fixed_part - fit.rows.offset
+    weights = np.ones(fit.n_obs) if fit.rows.weights is None else fit.rows.weights
+    if centred:
+        values = values - np.average(values, weights=weights)
+    return float(weights @ np.square(values)) * fit.rows.weight_scale
+
+
+def correlations(fit: Fit) -> Table:
+    """Correlations of the estimates, lower triangle; numbered where names would be too wide."""
+    sd = np.sqrt(np.diag(fit.vcov))
+    names = fit.term_names
+    header, labels = tuple(names[:-1]), names
+    if sum(max(6, width(name)) + 1 for name in names) > 80 or max(map(len, names)) > 20:
+        header = tuple(f"({j + 1})" for j in range(len(names) - 1))
+        labels = [f"({j + 1}) {name}" for j, name in enumerate(names)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        matrix = fit.vcov / np.outer(sd, sd)
+    rows = tuple(
+        (labels[i], *(fixed(float(matrix[i, j]), 3) for j in range(i)))
+        for i in range(0 if labels is not names else 1, len(names))
+    )
+    return Table("Correlation of fixed effects", ("", *header), rows, 1, gap=1)
