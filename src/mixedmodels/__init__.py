@@ -58,7 +58,7 @@ _HOMES = {
     ),
 }
 
-__all__ = ["__version__", "datasets", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", "datasets", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

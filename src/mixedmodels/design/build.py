@@ -1,4 +1,4 @@
-"""Formula and columns to a design: recipes of X and Z over base columns, levels, state for new data.
+"""Formula and columns to a design: recipes of X and Z, levels, state for new data.
 
 Fixed part, contrasts and stateful transforms are formulaic's; grouping and the recipes are ours.
 No sums are taken here.

@@ -58,9 +58,10 @@ def _replace(source: str, contrasts: tuple[tuple[str, str], ...], labels: dict[s
 
 @lru_cache(maxsize=256)
 def _used_as_number(source: str, name: str) -> bool:
-    wrapped = re.compile(r"fn_(?:factor|C|ordered|relevel)\(" + re.escape(column_source(name)) + r"\b")
+    column = re.escape(column_source(name))
+    wrapped = re.compile(r"fn_(?:factor|C|ordered|relevel)\(" + column + r"\b")
     rest = wrapped.sub("", source)
-    bare = re.compile(r"(?<![\w.])" + re.escape(column_source(name)) + r"(?![\w.])")
+    bare = re.compile(r"(?<![\w.])" + column + r"(?![\w.])")
     return f"`{name}`" in rest or bare.search(rest) is not None
 
 

@@ -41,6 +41,7 @@ class Template:
 
     @property
     def n_theta(self) -> int:
+        """Number of free entries."""
         return len(self.rows)
 
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from mixedmodels.likelihood.covariance import Array
-from mixedmodels.likelihood.nested import Derivatives, inverse_omega, own_covariance, solve_levels
+from mixedmodels.likelihood.nested import (
+    Derivatives,
+    inverse_omega,
+    level_blocks,
+    own_covariance,
+    solve_levels,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +111,11 @@ class CrossedBlocks:
     def reduce(self, factors: Sequence[Array]) -> CrossedReduced:
         """Eliminate every factor at the given ``Lambda``s."""
         w = self.cross.shape[0]
-        q, _, n_levels = self.g.shape
+        n_levels = self.g.shape[-1]
         p, v, logdet = solve_levels(self.g, factors[0])
         omega_inverse = inverse_omega(self.g, factors[0])
         p_rest = _block_diagonal(factors[0].T, n_levels) @ self.links
-        v_rest = _block_diagonal_levels(omega_inverse) @ p_rest
+        v_rest = _by_level(omega_inverse) @ p_rest
         complement = self.rest - (p_rest.T @ v_rest).toarray()
         p_w = _level_major(p[:, -w:])
         v_w = _level_major(v[:, -w:])
@@ -179,10 +185,10 @@ class CrossedBlocks:
         inner = left + effect @ weight @ effect.T
         corner = -effect @ weight
         own_p = reduced.p[:, :q]
-        rest_t = self.links - _block_diagonal_levels(own_p.transpose(1, 0, 2)) @ reduced.v_rest
-        t_w = _level_major(self.g[:, q:]) - _block_diagonal_levels(
-            own_p.transpose(1, 0, 2)
-        ) @ _level_major(reduced.v[:, q:])
+        rest_t = self.links - _by_level(own_p.transpose(1, 0, 2)) @ reduced.v_rest
+        t_w = _level_major(self.g[:, q:]) - _by_level(own_p.transpose(1, 0, 2)) @ _level_major(
+            reduced.v[:, q:]
+        )
         v_w = _level_major(reduced.v[:, q:])
         own = reduced.v[:, :q].sum(-1).T
         own_after = (self.g[:, :q] - np.einsum("jil,jal->ial", own_p, reduced.v[:, :q])).sum(-1)
@@ -321,15 +327,10 @@ def _level_major(blocks: Array) -> Array:
 
 def _block_diagonal(block: Array, n_levels: int) -> sparse.csr_array:
     """The same q x q block for every level."""
-    return _block_diagonal_levels(np.broadcast_to(block[:, :, None], (*block.shape, n_levels)))
+    return level_blocks(
+        np.broadcast_to(block[:, :, None], (*block.shape, n_levels)), np.arange(n_levels)
+    )
 
 
-def _block_diagonal_levels(blocks: Array) -> sparse.csr_array:
-    """One q x q block per level, from an array of shape (q, q, n_levels)."""
-    q, _, n_levels = blocks.shape
-    if q == 1:
-        return sparse.csr_array(sparse.diags_array(blocks[0, 0]))
-    data = np.ascontiguousarray(blocks.transpose(2, 0, 1))
-    indptr = np.arange(n_levels + 1)
-    shape = (n_levels * q, n_levels * q)
-    return sparse.csr_array(sparse.bsr_array((data, np.arange(n_levels), indptr), shape=shape))
+def _by_level(blocks: Array) -> sparse.csr_array:
+    return level_blocks(blocks, np.arange(blocks.shape[-1]))

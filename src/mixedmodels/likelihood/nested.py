@@ -15,11 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.likelihood.covariance import Array
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,26 +228,74 @@ class NestedBlocks:
         -------
         ndarray of shape (n_rows,)
         """
-        n_rows = rows[0].shape[-1]
-        total = np.zeros(n_rows)
         pending = [(f.T @ r) * (lev >= 0) for f, r, lev in zip(factors, rows, levels, strict=True)]
+        if len(factors) == 1:
+            inverse = inverse_omega(reduced.g[0], factors[0])[:, :, np.maximum(levels[0], 0)]
+            return np.asarray(np.einsum("qn,qrn,rn->n", pending[0], inverse, pending[0]))
+        return self._sparse_half_solve(reduced, factors, levels, pending)
+
+    def _sparse_half_solve(
+        self,
+        reduced: Reduced,
+        factors: Sequence[Array],
+        levels: Sequence[NDArray[np.intp]],
+        pending: Sequence[Array],
+    ) -> Array:
+        """Forward elimination of sparse right sides; a row's levels need not lie in each other."""
+        from scipy import sparse
+
+        n_rows = pending[0].shape[-1]
+        total = np.zeros(n_rows)
+        right = [
+            sparse.csr_array(
+                (
+                    values.T.ravel(),
+                    (np.maximum(level, 0)[:, None] * len(values) + np.arange(len(values))).ravel(),
+                    np.arange(n_rows + 1) * len(values),
+                ),
+                shape=(n_rows, len(values) * reduced.v[k].shape[-1]),
+            )
+            for k, (values, level) in enumerate(zip(pending, levels, strict=True))
+        ]
         for k, factor in enumerate(factors):
-            level = levels[k]
-            q = factor.shape[0]
-            at = np.maximum(level, 0)
-            omega_inverse = inverse_omega(reduced.g[k], factor)[:, :, at]
-            solved = np.einsum("qrn,rn->qn", omega_inverse, pending[k])
-            total += np.einsum("qn,qn->n", solved, pending[k])
-            offset = q
+            q, n_levels = factor.shape[0], reduced.v[k].shape[-1]
+            inverse = level_blocks(inverse_omega(reduced.g[k], factor), np.arange(n_levels))
+            solved = right[k] @ inverse
+            total += np.asarray(solved.multiply(right[k]).sum(axis=1)).ravel()
+            offset, above = q, np.arange(n_levels)
             for j in range(k + 1, len(factors)):
+                above = self.stages[j - 1].parent[above]
                 width = factors[j].shape[0]
-                # Omega_jk Omega_kk^-1 r_k, with Omega_jk = Lambda_j' (p_kj)'
+                # Omega_kj = (Lambda_k' G_kj) Lambda_j, one block a level, in its parent's columns
                 link = np.einsum(
-                    "qan,qn->an", reduced.p[k][:, offset : offset + width][:, :, at], solved
+                    "qal,ab->qbl", reduced.p[k][:, offset : offset + width], factors[j]
                 )
-                pending[j] = pending[j] - np.where(level >= 0, factors[j].T @ link, 0.0)
+                columns = reduced.v[j].shape[-1]
+                right[j] = right[j] - solved @ level_blocks(link, above, columns)
                 offset += width
         return total
+
+
+def level_blocks(
+    blocks: Array, columns: NDArray[np.intp], n_columns: int | None = None
+) -> sparse.csr_array:
+    """One small matrix per level, from an array of shape (q, r, n_levels), as a sparse matrix.
+
+    Parameters
+    ----------
+    blocks : ndarray of shape (q, r, n_levels)
+    columns : ndarray of int, shape (n_levels,)
+        Block column of each level.
+    n_columns : int, optional
+        Number of block columns, ``n_levels`` by default.
+    """
+    from scipy import sparse
+
+    q, r, n_levels = blocks.shape
+    shape = (q * n_levels, r * (n_levels if n_columns is None else n_columns))
+    data = np.ascontiguousarray(blocks.transpose(2, 0, 1))
+    indptr = np.arange(n_levels + 1)
+    return sparse.csr_array(sparse.bsr_array((data, columns, indptr), shape=shape))
 
 
 def solve_levels(g: Array, factor: Array) -> tuple[Array, Array, float]:

@@ -1,6 +1,6 @@
 """theta -> profiled ML or REML criterion with its exact gradient (and Hessian).
 
-    Omega = Lambda' Z'WZ Lambda + I,   M = [X y]' V^-1 [X y],   r2 = penalised residual sum of squares
+    Omega = Lambda' Z'WZ Lambda + I,   M = [X y]' V^-1 [X y],   r2 = penalised residual SS
     ML    d = log|Omega| + n (1 + log(2 pi r2 / n))
     REML  d = log|Omega| + log|M_XX| + (n - p) (1 + log(2 pi r2 / (n - p)))
 
@@ -31,20 +31,37 @@ class Blocks(Protocol):
     exact_hessian: bool
     cheap: bool
 
-    def per_factor(self) -> list[Array]: ...
-    def reduce(self, factors: Sequence[Array]) -> Any: ...
+    def per_factor(self) -> list[Array]:
+        """``Z'W [Z | X y]`` of each factor alone."""
+        ...
+
+    def reduce(self, factors: Sequence[Array]) -> Any:
+        """Eliminate the random effects."""
+        ...
+
     def derivatives(
         self, reduced: Any, factors: Sequence[Array], weight: Array
-    ) -> list[Derivatives]: ...
-    def conditional_covariance(self, reduced: Any, factors: Sequence[Array]) -> list[Array]: ...
-    def spherical(self, reduced: Any, factors: Sequence[Array]) -> list[Array]: ...
+    ) -> list[Derivatives]:
+        """Gradient of ``logdet + <weight, cross>``."""
+        ...
+
+    def conditional_covariance(self, reduced: Any, factors: Sequence[Array]) -> list[Array]:
+        """Covariance of the random effects given y and beta."""
+        ...
+
+    def spherical(self, reduced: Any, factors: Sequence[Array]) -> list[Array]:
+        """``Omega^-1 Lambda' Z' W [X y]`` of every level."""
+        ...
+
     def half_solve(
         self,
         reduced: Any,
         factors: Sequence[Array],
         levels: Sequence[NDArray[np.intp]],
         rows: Sequence[Array],
-    ) -> Array: ...
+    ) -> Array:
+        """``z' Lambda Omega^-1 Lambda' z`` of rows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

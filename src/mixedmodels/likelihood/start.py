@@ -1,4 +1,4 @@
-"""A start from moments: minimum norm quadratic unbiased estimates (MINQUE) of each factor's covariance.
+"""A start from moments: minimum norm quadratic unbiased estimates (MINQUE).
 
 Rao (1971, J. Multivariate Analysis 1, 257-275): equate quadratic forms of the data to their
 expectations at an a-priori covariance, here Sigma = I in working units. One factor at a time, the

@@ -370,7 +370,7 @@ def respond(working: Working, design: Design, moments: Moments) -> Working:
 
 
 def working_theta(working: Working, design: Design, theta: Array, weight_scale: float) -> Array:
-    """theta in the user's order and units to working theta.
+    """Theta in the user's order and units to working theta.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Results as data frames of the kind that came in: coefficients, modes, variances, one-row summary."""
+"""Results as data frames of the kind that came in."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def predict(
     offset: ArrayLike | None = None,
 ) -> Any:
     """Predict the response; see `FittedModel.predict`."""
-    groups = chosen_groups(fit, random)
+    groups = chosen_groups(fit, random=random)
     if new_levels not in ("error", "zero"):
         raise ModelError(f"new_levels must be 'error' or 'zero', not {new_levels!r}")
     if interval not in (None, "confidence", "prediction"):
@@ -65,7 +65,7 @@ def predict(
     return _interval_frame(fit, mean, rows, interval, level, newdata, keep)
 
 
-def chosen_groups(fit: Fit, random: bool | Sequence[str]) -> tuple[int, ...]:
+def chosen_groups(fit: Fit, *, random: bool | Sequence[str]) -> tuple[int, ...]:
     """Positions of the grouping factors whose effects are counted."""
     if isinstance(random, bool | np.bool_):
         return tuple(range(len(fit.design.groups))) if random else ()

@@ -39,8 +39,9 @@ def collect_moments(design: Design, rows: Rows) -> Moments:
     cells: list[Cells] = []
     if not design.structure.nested:
         for i in range(len(used)):
-            for j in range(i + 1, len(used)):
-                cells.append(_cells(columns, weighted, rows, design, used, i, j))
+            cells.extend(
+                _cells(columns, weighted, rows, design, used, i, j) for j in range(i + 1, len(used))
+            )
     log_weights = 0.0 if rows.weights is None else float(np.log(rows.weights).sum())
     return Moments(columns.shape[1], log_weights, weighted @ columns.T, levels, tuple(cells))
 

@@ -65,7 +65,7 @@ def facts(fit: Fit) -> Facts:
     """Formula, rows, groups, weights, offset, REML criterion."""
     pairs = [("Formula", shorten_words(fit.formula)), ("Observations", f"{fit.n_obs}")]
     if fit.n_obs < fit.source.n_rows:
-        pairs.append(("Rows left out", _left_out(fit)))
+        pairs.append(("Left out", _left_out(fit)))
     if fit.has_random:
         pairs.append(("Groups", groups(fit)))
     if fit.rows.weights is not None:

@@ -1,0 +1,245 @@
+"""What `anova` rests on: sequential sums of squares, and whether one model is nested in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from mixedmodels.design.frame import to_native
+from mixedmodels.design.grouping import observed
+from mixedmodels.errors import ModelError
+from mixedmodels.likelihood.covariance import Array
+from mixedmodels.model.record import Fit
+
+# share of a fixed-effect column that may lie outside a space it belongs to (rounding)
+OUTSIDE = 1e-7
+# the same for a squared distance between covariance matrices, taken from products
+OUTSIDE_SQUARED = 1e-8
+
+
+def sequential_table(fit: Fit) -> Any:
+    """Sequential (type I) F table of a model without random terms; see `compare.anova`.
+
+    Notes
+    -----
+    The working columns are X orthogonalised in the order of the formula, so the squared products
+    of the response with them, summed by term, are R's sequential sums of squares.
+    """
+    names, owner = _term_of_column(fit)
+    with_intercept = "Intercept" in fit.term_names
+    y = fit.working.y_recipe.copy()
+    # without an intercept the mean of the response is for the terms to explain
+    y[0] = 0.0 if with_intercept else fit.design.y_centre / fit.design.y_scale
+    products = fit.working.fixed.recipe.T @ (fit.moments.cross @ y)[:-1]
+    unit = fit.design.y_scale**2 * fit.rows.weight_scale
+    squares = np.square(products) / fit.n_obs * unit
+
+    columns = owner[fit.working.fixed.kept]
+    terms = [t for t in range(len(names)) if names[t] != "Intercept" and (columns == t).any()]
+    num_df = np.array([np.count_nonzero(columns == t) for t in terms], dtype=np.int64)
+    sum_sq = np.array([squares[columns == t].sum() for t in terms])
+    df, mean_square = fit.df_resid, fit.sigma**2
+    with np.errstate(divide="ignore"):
+        statistic = sum_sq / num_df / mean_square
+    return to_native(
+        {
+            "term": [*(names[t] for t in terms), "Residuals"],
+            "sum_sq": np.append(sum_sq, mean_square * df),
+            "mean_sq": np.append(sum_sq / num_df, mean_square),
+            "num_df": np.append(num_df, df),
+            "den_df": np.append(np.full(len(terms), float(df)), np.nan),
+            "statistic": np.append(statistic, np.nan),
+            "p_value": np.append(special.fdtrc(num_df, df, statistic), np.nan),
+        },
+        fit.source.kind,
+    )
+
+
+def _term_of_column(fit: Fit) -> tuple[list[str], NDArray[np.intp]]:
+    """Names of the fixed terms as the user wrote them, and the term of each column of X."""
+    formula = fit.design.formula
+    names: list[str] = []
+    owner: list[int] = []
+    for part in fit.design.specs[formula.fixed].structure:
+        factors = [formula.labels.get(f.expr, f.expr) for f in part.term.factors]
+        names.append("Intercept" if factors == ["1"] else ":".join(factors))
+        owner += [len(names) - 1] * len(part.columns)
+    return names, np.array(owner, np.intp)
+
+
+# --- nesting --------------------------------------------------------------------------------------
+
+
+def rows_of(fit: Fit, name: str) -> Array:
+    """Base columns of the rows of a fit.
+
+    Raises
+    ------
+    ModelError
+        The model was loaded from a file without its rows.
+    """
+    if not has_rows(fit):
+        raise ModelError(
+            f"{name} was loaded from a file without its rows, and this comparison needs them: "
+            "save it with data=True, or fit it again"
+        )
+    return fit.rows.base
+
+
+def has_rows(fit: Fit) -> bool:
+    """Whether the fit holds its rows (a loaded one may not)."""
+    return fit.rows is not None and len(fit.rows.y) == fit.n_obs
+
+
+def fixed_space(fit: Fit, name: str) -> tuple[Array, float]:
+    """Orthonormal columns spanning X, and the logarithm of the volume that X's own columns span.
+
+    Parameters
+    ----------
+    fit : Fit
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    basis : ndarray of shape (n, p)
+    log_volume : float
+        Half the log determinant of X'X; the REML criterion depends on it.
+    """
+    fixed = fit.working.fixed
+    basis, upper = np.linalg.qr(rows_of(fit, name).T @ fixed.recipe)
+    diagonals = np.concatenate([np.diag(upper), np.diag(fixed.root)])
+    return basis, float(np.log(np.abs(diagonals)).sum())
+
+
+def fixed_outside(small: Fit, large: Fit, names: tuple[str, str]) -> list[str]:
+    """Fixed-effect columns of `small` that those of `large` cannot make.
+
+    Parameters
+    ----------
+    small, large : Fit
+        On the same rows.
+    names : tuple of str
+        What messages call them.
+    """
+    space, _ = fixed_space(large, names[1])
+    columns = rows_of(small, names[0]).T @ small.working.fixed.recipe
+    left = columns - space @ (space.T @ columns)
+    length = np.linalg.norm(columns, axis=0)
+    if not (np.linalg.norm(left, axis=0) > OUTSIDE * length).any():
+        return []
+    root = small.working.fixed.root
+    share = np.linalg.norm((left / length) @ root, axis=0) / np.abs(np.diag(root))
+    return [name for name, s in zip(small.term_names, share, strict=True) if s > OUTSIDE]
+
+
+def random_outside(small: Fit, large: Fit, names: tuple[str, str]) -> list[str]:
+    """Random terms of `small` whose covariances `large` cannot make.
+
+    Parameters
+    ----------
+    small, large : Fit
+        On the same rows.
+    names : tuple of str
+        What messages call them.
+
+    Notes
+    -----
+    The covariance of the response is a linear combination of known n x n matrices: the residual's
+    diagonal and, per random term, the products of its columns within a level. A term of the small
+    model is nested if its matrices lie in the span of the large model's. All inner products of
+    such matrices are made of sums over cells of two grouping factors, so this costs one pass over
+    the rows per pair of terms. It sees, for example, that ``(1 | g/f)`` is nested in ``(f | g)``.
+    It looks at linear combinations only, not at the sign of variances.
+    """
+    theirs = [_Pieces.residual(large), *_Pieces.of(large, names[1])]
+    gram = np.block([[a.products(b) for b in theirs] for a in theirs])
+    length = np.sqrt(np.diag(gram))
+    inverse = np.linalg.pinv(gram / np.outer(length, length), rcond=1e-11, hermitian=True)
+    outside = []
+    needed = _Pieces.of(small, names[0])
+    if not same_weights(small, large):
+        needed.append(_Pieces.residual(small))
+    for mine in needed:
+        own = np.diag(mine.products(mine))
+        shared = np.concatenate([other.products(mine) for other in theirs]) / length[:, None]
+        inside = np.einsum("ij,ik,kj->j", shared, inverse, shared)
+        if (own - inside > OUTSIDE_SQUARED * own).any():
+            outside.append(mine.text)
+    return list(dict.fromkeys(outside))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pieces:
+    """The matrices that one random term can put into the covariance of the response.
+
+    Attributes
+    ----------
+    text : str
+        The term.
+    codes : ndarray of int, shape (n,)
+        Level of each row.
+    columns : ndarray of shape (q, n)
+    """
+
+    text: str
+    codes: NDArray[np.int64]
+    columns: Array
+
+    @classmethod
+    def of(cls, fit: Fit, name: str) -> list[_Pieces]:
+        """Those of all random terms of a fit."""
+        base = rows_of(fit, name)
+        return [
+            cls(term.text, codes, mapping.recipe.T @ base)
+            for group, maps, codes in zip(
+                fit.design.groups, fit.working.terms, fit.rows.codes, strict=True
+            )
+            for term, mapping in zip(group.terms, maps, strict=True)
+            if len(mapping.kept)
+        ]
+
+    @classmethod
+    def residual(cls, fit: Fit) -> _Pieces:
+        """Independent errors: a random intercept of every row."""
+        n, weights = fit.n_obs, fit.rows.weights
+        column = np.ones(n) if weights is None else 1.0 / np.sqrt(weights)
+        return cls("(other prior weights)", np.arange(n), column[None])
+
+    def products(self, other: _Pieces) -> Array:
+        """Frobenius inner products of symmetric pieces, shape (q (q + 1) / 2, the other's)."""
+        width = int(other.codes.max()) + 1
+        combined = self.codes * width + other.codes
+        present, cell = observed(combined, (int(self.codes.max()) + 1) * width)
+        sums = np.array(
+            [
+                [np.bincount(cell, weights=a * b, minlength=len(present)) for b in other.columns]
+                for a in self.columns
+            ]
+        )
+        every = np.einsum("iac,jbc->ijab", sums, sums, optimize=True)
+        symmetric = (every + every.swapaxes(2, 3)) / 2.0
+        rows, columns = np.triu_indices(len(self.columns)), np.triu_indices(len(other.columns))
+        return np.asarray(symmetric[rows][:, columns[0], columns[1]])
+
+
+def same_weights(a: Fit, b: Fit) -> bool:
+    """Whether two fits on the same rows have the same prior weights."""
+    if a.rows.weights is None or b.rows.weights is None:
+        return a.rows.weights is b.rows.weights
+    return np.array_equal(a.rows.weights, b.rows.weights)
+
+
+def describe_outside(fixed: Sequence[str], random: Sequence[str]) -> str:
+    """What the larger model lacks, in words."""
+    parts = [
+        f"{kind} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        for kind, names in (("the fixed effects", fixed), ("the random terms", random))
+        if names
+    ]
+    return " and ".join(parts)

@@ -1,0 +1,409 @@
+"""Comparing models of the same rows: tables of information criteria, likelihood-ratio tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from scipy import special
+
+from mixedmodels.design.frame import to_native
+from mixedmodels.errors import DataWarning, ModelError, warn
+from mixedmodels.inference.anova import (
+    describe_outside,
+    fixed_outside,
+    fixed_space,
+    has_rows,
+    random_outside,
+    sequential_table,
+)
+from mixedmodels.likelihood.covariance import Array
+from mixedmodels.model.fitted import FittedModel
+from mixedmodels.model.record import Fit
+
+Models: TypeAlias = Mapping[str, FittedModel] | Sequence[FittedModel]
+Criterion: TypeAlias = Literal["aicc", "aic", "bic"]
+
+# responses that differ by less, in standard deviations, are the same (rounding on the way back)
+SAME = 1e-9
+# logarithms of volumes, deviances: differences that are rounding
+ROUNDING = 1e-6
+
+
+def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
+    """Rank models by an information criterion.
+
+    Parameters
+    ----------
+    models : mapping of str to FittedModel, or sequence of FittedModel
+        Models of the same response on the same rows. The names of a sequence are the formulas.
+    ic : {"aicc", "aic", "bic"}, default "aicc"
+        AIC with its small-sample term, AIC, or Schwarz's criterion; n is the number of rows.
+
+    Returns
+    -------
+    frame
+        Sorted from the best model: model, k (parameters), aicc, delta_aicc, aicc_weight,
+        cum_weight, evidence_ratio (weight of the best over weight of this one). With another `ic`
+        its name stands in the column names.
+
+    Raises
+    ------
+    TypeError
+        Something that is not a fitted model.
+    ModelError
+        No models; other rows or another response; ML mixed with REML; REML fits with different
+        fixed parts; an unknown `ic`; AICc with as many parameters as rows.
+
+    Notes
+    -----
+    ``weight_i = exp(-delta_i / 2) / sum_j exp(-delta_j / 2)``. REML criteria of models with
+    different fixed parts are likelihoods of different data and are never ranked.
+
+    References
+    ----------
+    Burnham, K. P. and Anderson, D. R. (2002). Model Selection and Multimodel Inference, 2nd ed.,
+    sections 2.6 and 2.9.
+
+    Examples
+    --------
+    >>> import mixedmodels as mm
+    >>> piglets = mm.datasets.load("piglets")
+    >>> m1 = mm.lmer("BW ~ 1 + (1 | animal)", piglets, reml=False)
+    >>> m2 = mm.lmer("BW ~ time + (1 | animal)", piglets, reml=False)
+    >>> mm.aictab({"I": m1, "L": m2})[["model", "k", "aicc", "delta_aicc"]].round(2)
+      model  k     aicc  delta_aicc
+    0     L  4   960.93        0.00
+    1     I  3  1445.82      484.89
+    """
+    if ic not in ("aicc", "aic", "bic"):
+        raise ModelError(f"ic must be 'aicc', 'aic' or 'bic', not {ic!r}")
+    named = _named(models, "aictab")
+    _check_same_rows(named)
+    _check_criterion(named)
+    values = np.array([getattr(fit, ic) for fit in named.values()])
+    _check_finite(named, values)
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    delta = values - values[0]
+    weight = np.exp(-delta / 2.0)
+    weight /= weight.sum()
+    with np.errstate(over="ignore"):
+        ratio = np.exp(delta / 2.0)
+    names = list(named)
+    counts = np.array([fit.n_params for fit in named.values()], dtype=np.int64)
+    return to_native(
+        {
+            "model": [names[i] for i in order],
+            "k": counts[order],
+            ic: values,
+            f"delta_{ic}": delta,
+            f"{ic}_weight": weight,
+            "cum_weight": np.cumsum(weight),
+            "evidence_ratio": ratio,
+        },
+        next(iter(named.values())).source.kind,
+    )
+
+
+def anova(*models: FittedModel | Models) -> Any:
+    """Likelihood-ratio tests of several models, or the F table of one without random terms.
+
+    Parameters
+    ----------
+    *models : FittedModel
+        Nested models of the same response on the same rows, in any order; or one mapping of names
+        to models (names are the formulas otherwise). Or one model fitted with `lm`.
+
+    Returns
+    -------
+    frame
+        Several models: model, n_params, aic, bic, loglik, deviance, statistic, df, p_value,
+        criterion; from the fewest parameters to the most, each tested against the row above. Fits
+        by REML are fitted again by ML, and `criterion` then says ``"ML (refitted)"``.
+
+        One model: term, sum_sq, mean_sq, num_df, den_df, statistic, p_value; sequential (type I)
+        tests as R's ``anova(lm)``, the last row holding the residuals.
+
+    Raises
+    ------
+    TypeError
+        Something that is not a fitted model.
+    ModelError
+        Other rows or another response; one model with random terms (its F table needs
+        denominator degrees of freedom, which are not available yet); no models; a REML fit or a
+        test of models that were loaded from a file without their rows.
+
+    Warns
+    -----
+    DataWarning
+        A model is not nested in the next larger one, so that the test means nothing.
+
+    Notes
+    -----
+    The p-value is that of chi-square with as many degrees of freedom as the models differ in
+    parameters. Where the models differ in variances the null hypothesis lies on the boundary of
+    the parameter space and this p-value is too large (for one variance, twice too large: Self and
+    Liang 1987, J. Am. Stat. Assoc. 82, 605-610). Where they differ in fixed effects it is too
+    small when groups are few. Models without random terms get the same likelihood-ratio test here,
+    where R would print an F test.
+
+    Examples
+    --------
+    >>> import mixedmodels as mm
+    >>> piglets = mm.datasets.load("piglets")
+    >>> small = mm.lmer("BW ~ time + I(time^2) + (time | animal)", piglets)
+    >>> table = mm.anova(small, small.update(". ~ . + treatm"))
+    >>> table[["n_params", "deviance", "statistic", "df", "p_value"]].round(4)
+       n_params  deviance  statistic  df  p_value
+    0         7  822.4903        NaN   0      NaN
+    1        11  822.3489     0.1414   4   0.9976
+    """
+    first = models[0] if len(models) == 1 else models
+    if isinstance(first, Fit):
+        if first.has_random:
+            raise ModelError(
+                "F tables of mixed models are not available yet; give two or more models for "
+                "likelihood-ratio tests, or see m.tidy() for the coefficients"
+            )
+        return sequential_table(first)
+    named = _named(first, "anova")
+    if len(named) == 1:
+        return anova(next(iter(named.values())))
+    return _likelihood_ratio(named)
+
+
+def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
+    """Chain of likelihood-ratio tests, from the fewest parameters to the most."""
+    _check_same_rows(given)
+    named = {n: m.update(reml=False) if m.reml else m for n, m in given.items()}
+    names = sorted(named, key=lambda name: named[name].n_params)
+    fits = [named[name] for name in names]
+    for small, large in pairwise(names):
+        _warn_not_nested(named, small, large)
+    n_params = np.array([fit.n_params for fit in fits], dtype=np.int64)
+    deviance = np.array([fit.criterion for fit in fits])
+    df = np.diff(n_params, prepend=n_params[0])
+    # rounding may put the larger model above the smaller by nothing; without df there is no test
+    statistic = np.where(df > 0, np.maximum(-np.diff(deviance, prepend=deviance[0]), 0.0), np.nan)
+    return to_native(
+        {
+            "model": names,
+            "n_params": n_params,
+            "aic": [fit.aic for fit in fits],
+            "bic": [fit.bic for fit in fits],
+            "loglik": [fit.loglik for fit in fits],
+            "deviance": deviance,
+            "statistic": statistic,
+            "df": df,
+            "p_value": special.chdtrc(np.maximum(df, 1), statistic),
+            "criterion": ["ML (refitted)" if given[name].reml else "ML" for name in names],
+        },
+        fits[0].source.kind,
+    )
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def _named(models: Any, caller: str) -> dict[str, FittedModel]:
+    """Models by name; those of a sequence are called by their formulas, repeated ones numbered.
+
+    Raises
+    ------
+    TypeError, ModelError
+        Something that is not a model; no models.
+    """
+    if isinstance(models, Mapping):
+        named = {str(name): model for name, model in models.items()}
+        _check_models(list(named.items()), caller)
+    elif isinstance(models, Sequence) and not isinstance(models, str | bytes):
+        _check_models([(f"item {i}", model) for i, model in enumerate(models, 1)], caller)
+        counts = Counter(model.formula for model in models)
+        seen: Counter[str] = Counter()
+        named = {}
+        for model in models:
+            seen[model.formula] += 1
+            number = f" #{seen[model.formula]}" if counts[model.formula] > 1 else ""
+            named[model.formula + number] = model
+    else:
+        raise TypeError(
+            f"{caller} takes a mapping of names to fitted models or a sequence of them, "
+            f"not {type(models).__name__}"
+        )
+    if not named:
+        raise ModelError(f"{caller} needs at least one fitted model, none was given")
+    return named
+
+
+def _check_models(items: list[tuple[str, Any]], caller: str) -> None:
+    for name, model in items:
+        if not isinstance(model, FittedModel):
+            raise TypeError(f"{caller} takes fitted models; {name} is a {type(model).__name__}")
+
+
+# --- what may be compared -------------------------------------------------------------------------
+
+
+def _check_same_rows(named: Mapping[str, FittedModel]) -> None:
+    """Likelihoods compare only on the same rows and the same response.
+
+    Raises
+    ------
+    ModelError
+        Which two models differ, and in what.
+    """
+    (first, reference), *others = named.items()
+    for name, fit in others:
+        if fit.n_obs != reference.n_obs:
+            raise ModelError(
+                f"{_quote(first)} was fitted to {_rows(reference)}, {_quote(name)} to {_rows(fit)}: "
+                "likelihoods of different rows cannot be compared. Drop the rows with missing "
+                "values in any variable first and fit all models to the rest"
+            )
+        ours, theirs = _response_text(reference), _response_text(fit)
+        difference = _response_difference(reference, fit)
+        if difference and ours != theirs:
+            raise ModelError(
+                f"the response of {_quote(first)} is {ours}, that of {_quote(name)} {theirs}: "
+                "likelihoods of different responses cannot be compared"
+            )
+        if difference:
+            raise ModelError(
+                f"{_quote(first)} and {_quote(name)} were fitted to different rows, or the same "
+                f"ones in another order: {difference}. Fit all models to one data frame"
+            )
+
+
+def _rows(fit: Fit) -> str:
+    missing = ", ".join(f"{column}: {count}" for column, count in fit.source.missing.items())
+    return f"{fit.n_obs} rows" + (f" (missing values: {missing})" if missing else "")
+
+
+def _response_text(fit: Fit) -> str:
+    response = fit.design.formula.response
+    return "" if response is None else response.text
+
+
+def _response_difference(a: Fit, b: Fit) -> str:
+    """Where two responses with as many values differ, in words; empty if they do not."""
+    scale = max(a.design.y_scale, b.design.y_scale)
+    if not (has_rows(a) and has_rows(b)):
+        gap = abs(a.design.y_centre - b.design.y_centre) + abs(a.design.y_scale - b.design.y_scale)
+        return "their responses have other means or variances" if gap > SAME * scale else ""
+    ours, theirs = a.response, b.response
+    # rounding of the way back from centred values grows with the distance from zero
+    near = SAME * scale + 1e-13 * float(np.abs(ours).max())
+    differs = np.flatnonzero(np.abs(ours - theirs) > near)
+    if len(differs):
+        at = int(differs[0])
+        return (
+            f"{len(differs)} of {len(ours)} values of the response differ, first in row {at} of "
+            f"those used ({ours[at]:g} and {theirs[at]:g})"
+        )
+    return "" if _same_selection(a, b) else "missing values left out other rows"
+
+
+def _same_selection(a: Fit, b: Fit) -> bool:
+    """Whether two fits used the same rows of frames of one length, as far as can be known."""
+    if a.source.n_rows != b.source.n_rows:
+        return True
+    if a.source.complete is None or b.source.complete is None:
+        return a.source.complete is b.source.complete
+    return np.array_equal(a.source.complete, b.source.complete)
+
+
+def _check_criterion(named: Mapping[str, FittedModel]) -> None:
+    """Information criteria compare among ML fits, or REML fits with one fixed part.
+
+    Raises
+    ------
+    ModelError
+        Which models do not go together, and how to mend it.
+    """
+    mend = "Fit them by maximum likelihood: m.update(reml=False)"
+    restricted = [name for name, fit in named.items() if fit.reml]
+    if not restricted:
+        return
+    if len(restricted) < len(named):
+        other = next(name for name, fit in named.items() if not fit.reml)
+        raise ModelError(
+            f"{_quote(restricted[0])} was fitted by REML and {_quote(other)} by maximum "
+            f"likelihood: their criteria cannot be compared. {mend}"
+        )
+    (first, reference), *others = named.items()
+    if not others:
+        return
+    space, log_volume = fixed_space(reference, _quote(first))
+    for name, fit in others:
+        other_space, other_volume = fixed_space(fit, _quote(name))
+        pair = f"{_quote(first)} and {_quote(name)}"
+        if not _same_space(space, other_space):
+            raise ModelError(
+                f"{pair} were fitted by REML and have different fixed effects: their criteria "
+                f"cannot be compared. {mend}"
+            )
+        # log|X'V^-1X| is part of the REML criterion, so that units and codings shift it
+        if abs(log_volume - other_volume) > ROUNDING:
+            raise ModelError(
+                f"{pair} were fitted by REML and code the same fixed effects in different units "
+                f"or contrasts, which shifts the REML criterion. {mend}, or code them alike"
+            )
+
+
+def _same_space(a: Array, b: Array) -> bool:
+    if a.shape != b.shape:
+        return False
+    return bool(np.linalg.norm(b - a @ (a.T @ b)) < 1e-7) if a.size else True
+
+
+def _check_finite(named: Mapping[str, FittedModel], values: Array) -> None:
+    for (name, fit), value in zip(named.items(), values, strict=True):
+        if not np.isfinite(value):
+            raise ModelError(
+                f"AICc of {_quote(name)} does not exist: {fit.n_params} parameters on {fit.n_obs} "
+                "rows. Use ic='aic', or a smaller model"
+            )
+
+
+def _warn_not_nested(named: Mapping[str, FittedModel], small: str, large: str) -> None:
+    """Say which parts of the smaller model the larger one lacks."""
+    fit, larger = named[small], named[large]
+    names = (_quote(small), _quote(large))
+    fixed = fixed_outside(fit, larger, names)
+    if not _same_offset(fit, larger):
+        fixed = [*fixed, "offset"]
+    lacks = describe_outside(fixed, random_outside(fit, larger, names))
+    if lacks:
+        warn(
+            f"{names[0]} is not nested in {names[1]}, which lacks {lacks}: the likelihood-ratio "
+            "test does not hold. Compare the models with mm.aictab()",
+            DataWarning,
+        )
+    elif larger.n_params == fit.n_params:
+        warn(
+            f"{names[0]} and {names[1]} have as many parameters as each other and describe the "
+            "same models: there is nothing to test",
+            DataWarning,
+        )
+    elif larger.criterion > fit.criterion + ROUNDING * max(1.0, abs(fit.criterion)):
+        warn(
+            f"{names[1]} fits worse than {names[0]}, which is nested in it: the larger model is "
+            "not at its optimum, or differs in the sign of a variance. The test does not hold",
+            DataWarning,
+        )
+
+
+def _same_offset(a: Fit, b: Fit) -> bool:
+    if a.rows.offset is None or b.rows.offset is None:
+        return a.rows.offset is b.rows.offset
+    return np.allclose(a.rows.offset, b.rows.offset, rtol=1e-12, atol=0.0)
+
+
+def _quote(name: str, width: int = 80) -> str:
+    """A model's name in quotes, long ones shortened."""
+    short = name if len(name) <= width else f"{name[: width // 2]}...{name[-width // 2 :]}"
+    return f"'{short}'"
