@@ -14,11 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixedmodels.likelihood.covariance import (
-    Array,
-    covariance_root,
-    theta_from_factors,
-)
+from mixedmodels.arrays import Array
+from mixedmodels.likelihood.covariance import covariance_root, theta_from_factors
 from mixedmodels.likelihood.objective import Evaluation, Objective
 
 # a predicted decrease d is a step of sqrt(d) standard errors: this one is 3e-7 of them

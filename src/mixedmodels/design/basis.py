@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError
-from mixedmodels.likelihood.covariance import Array
 
 # a column whose part outside the others is smaller than this share of it is a combination of them
 DEPENDENT = 1e-12

@@ -17,6 +17,7 @@ from formulaic import Formula, ModelSpec  # type: ignore[import-untyped]
 from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.basis import make_basis, standardise
 from mixedmodels.design.frame import Columns
 from mixedmodels.design.grouping import Structure, check_group, find_structure, group_levels
@@ -24,7 +25,6 @@ from mixedmodels.design.levels import Factor
 from mixedmodels.errors import DataError, DataWarning, FormulaError, MixedModelsError, warn
 from mixedmodels.formula.functions import CONTEXT, evaluate
 from mixedmodels.formula.terms import Expression, ParsedFormula
-from mixedmodels.likelihood.covariance import Array
 
 
 @dataclass(frozen=True, slots=True)

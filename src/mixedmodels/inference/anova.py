@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
 from mixedmodels.errors import ModelError
-from mixedmodels.likelihood.covariance import Array
 from mixedmodels.model.record import Fit
 
 # share of a fixed-effect column that may lie outside a space it belongs to (rounding)

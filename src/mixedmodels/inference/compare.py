@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from scipy import special
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.inference.anova import (
@@ -20,7 +21,6 @@ from mixedmodels.inference.anova import (
     random_outside,
     sequential_table,
 )
-from mixedmodels.likelihood.covariance import Array
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 

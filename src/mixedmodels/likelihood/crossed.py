@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from mixedmodels.likelihood.covariance import Array
+from mixedmodels.arrays import Array
 from mixedmodels.likelihood.nested import (
     Derivatives,
     inverse_omega,

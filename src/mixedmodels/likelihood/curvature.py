@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixedmodels.likelihood.covariance import Array, Template
+from mixedmodels.arrays import Array
+from mixedmodels.likelihood.covariance import Template
 from mixedmodels.likelihood.nested import Reduced, after_stage
 
 

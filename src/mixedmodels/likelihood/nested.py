@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.likelihood.covariance import Array
+from mixedmodels.arrays import Array
 
 if TYPE_CHECKING:
     from scipy import sparse

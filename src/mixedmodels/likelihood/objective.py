@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from mixedmodels.likelihood.covariance import Array, Template, factors_from_theta
+from mixedmodels.arrays import Array
+from mixedmodels.likelihood.covariance import Template, factors_from_theta
 from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.nested import Derivatives
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixedmodels.likelihood.covariance import Array, Template, from_covariance
+from mixedmodels.arrays import Array
+from mixedmodels.likelihood.covariance import Template, from_covariance
 from mixedmodels.likelihood.curvature import level_products, trace_products
 from mixedmodels.likelihood.nested import NestedBlocks, Stage, after_stage
 from mixedmodels.likelihood.objective import Objective

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.basis import DEPENDENT
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataError, DataWarning, warn
 from mixedmodels.likelihood.covariance import (
-    Array,
     Template,
     make_template,
     theta_from_factors,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.basis import standardise
 from mixedmodels.design.build import Design, Rows, build_design
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
@@ -27,22 +28,26 @@ from mixedmodels.errors import (
     DataWarning,
     FormulaError,
     RankDeficiencyWarning,
+    ScaleWarning,
     SingularFitWarning,
     warn,
 )
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
-from mixedmodels.likelihood.covariance import Array, theta_from_factors
+from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.start import moment_factor
 from mixedmodels.likelihood.working import Working, make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source
+from mixedmodels.moments.checks import warn_constant_slopes
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.moments.memory import collect_moments, with_response
 from mixedmodels.optimize import Optimum, minimise
 
 # residual sum of squares over total, below which the fit is exact up to rounding
 EXACT = 1e-14
+# absolute rounding error of the criterion worth a warning
+LOST = 1e-4
 
 
 def fit_model(
@@ -63,6 +68,7 @@ def fit_model(
     columns, arrays = _read(parsed, data, weights, offset)
     design, rows = build_design(parsed, columns)
     moments = collect_moments(design, rows)
+    warn_constant_slopes(design, moments)
     working = make_working(design, moments)
     source = Source(
         data, frame_kind(data), columns.n_rows, columns.complete, columns.missing, arrays
@@ -270,6 +276,7 @@ def _warn_rank(names: tuple[str, ...], working: Working) -> None:
         f"fixed-effect column{'s' if many else ''} dropped because the others determine "
         f"{'them' if many else 'it'}: {shown}{more}",
         RankDeficiencyWarning,
+    ScaleWarning,
     )
 
 
@@ -280,7 +287,21 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
             "standard errors and likelihood mean nothing",
             DataWarning,
         )
-    elif model.optimum.verdict == "boundary optimum":
+        return
+    if model.optimum.verdict == "boundary optimum":
         warn(model.convergence.message, SingularFitWarning)
     elif model.optimum.verdict in ("not converged", "not identified"):
         warn(model.convergence.message, ConvergenceWarning)
+    lost = _lost_digits(model)
+    if lost > LOST:
+        warn(
+            f"the residual standard deviation is only {model.sigma / model.design.y_scale:.1e} of "
+            f"the response's: in double precision the criterion is exact to about {lost:.0e} only",
+            ScaleWarning,
+        )
+
+
+def _lost_digits(model: Fit) -> float:
+    """Rounding error of the criterion: r2 is a small difference of large sums of squares."""
+    total = float(model.objective.blocks.cross[-1, -1])
+    return model.objective.nu * float(np.finfo(float).eps) * total / model.optimum.at.profile.r2

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedmodels.likelihood.covariance import Array
+from mixedmodels.arrays import Array
 from mixedmodels.model import frames
 from mixedmodels.model.fit import fit_model, refit, update
 from mixedmodels.model.predict import (

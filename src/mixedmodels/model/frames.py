@@ -9,9 +9,9 @@ import numpy as np
 
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
-from mixedmodels.inference.quantiles import t_probability, two_sided
 from mixedmodels.model.predict import cooks_distance, leverage, residuals
 from mixedmodels.model.record import Fit
+from mixedmodels.quantiles import t_probability, two_sided
 
 
 def fixef(fit: Fit) -> Any:

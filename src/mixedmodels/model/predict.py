@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
 from mixedmodels.design.frame import (
     Columns,
@@ -20,9 +21,8 @@ from mixedmodels.design.frame import (
     to_series,
 )
 from mixedmodels.errors import DataError, ModelError
-from mixedmodels.inference.quantiles import two_sided
-from mixedmodels.likelihood.covariance import Array
 from mixedmodels.model.record import Fit
+from mixedmodels.quantiles import two_sided
 
 Interval = Literal["confidence", "prediction"]
 NewLevels = Literal["error", "zero"]

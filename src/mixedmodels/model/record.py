@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
-from mixedmodels.likelihood.covariance import Array, triangular
+from mixedmodels.likelihood.covariance import triangular
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.working import (
     Working,

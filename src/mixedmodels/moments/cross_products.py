@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.likelihood.covariance import Array
+from mixedmodels.arrays import Array
 
 
 @dataclass(frozen=True, slots=True)

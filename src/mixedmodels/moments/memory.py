@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.grouping import observed
-from mixedmodels.likelihood.covariance import Array
 from mixedmodels.moments.cross_products import Cells, Moments
 
 CHUNK = 65_536

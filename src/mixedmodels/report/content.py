@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import special
 
-from mixedmodels.likelihood.covariance import Array
+from mixedmodels.arrays import Array
 from mixedmodels.model.record import Fit
 from mixedmodels.report.layout import (
     Block,

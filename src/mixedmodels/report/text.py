@@ -35,7 +35,7 @@ def one_line(fit: Fit) -> str:
             parts.append(fit.optimum.verdict)
     else:
         parts = ["least squares", *parts]
-    formula = shorten(shorten_words(fit.formula, word=24), 80)
+    formula = shorten(shorten_words(fit.formula, word=24), 72)
     return f"<FittedModel {formula}: {', '.join(parts)}>"
 
 

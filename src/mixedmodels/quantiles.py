@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mixedmodels.likelihood.covariance import Array
+from mixedmodels.arrays import Array
 
 
 def two_sided(level: float, df: float = math.inf) -> float:
