@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixedmodels.arrays import Array
-from mixedmodels.likelihood.covariance import covariance_root, theta_from_factors
+from mixedmodels.arrays import Array, eigh, singular_values
+from mixedmodels.likelihood.covariance import covariance_root, theta_from_factors, triangular
 from mixedmodels.likelihood.objective import Evaluation, Objective
 
 # a predicted decrease d is a step of sqrt(d) standard errors: this one is 3e-7 of them
@@ -110,7 +110,7 @@ def _descend(search: _Search) -> None:
     """Trust-region Newton until one more step promises nothing."""
     search.radius = max(1.0, 0.5 * float(np.abs(search.at.theta).max(initial=0.0)))
     while search.evaluations < MAX_EVALUATIONS:
-        values, vectors = np.linalg.eigh(search.hessian)
+        values, vectors = eigh(search.hessian)
         predicted = _newton_decrease(search.at.gradient, values, vectors)
         if predicted < DECREASE_TOLERANCE * max(1.0, 1e-5 * abs(search.at.value)):
             if search.fresh:
@@ -210,12 +210,14 @@ def _snap_to_zero(search: _Search) -> None:
 
 def _truncate(block: Array) -> tuple[Array, bool]:
     """Drop the singular directions of one term's Lambda that are tiny."""
+    small = singular_values(block) < SMALL_FACTOR
+    if not small.any():
+        return block, False
     left, values, _ = np.linalg.svd(block)
-    small = values < SMALL_FACTOR
-    if not small.any() or not values[small].any():
+    if not values[small].any():
         return block, False
     values = np.where(small, 0.0, values)
-    return covariance_root((left * values**2) @ left.T), True
+    return triangular(left * values), True
 
 
 def _escape(search: _Search) -> Evaluation | None:
@@ -243,21 +245,21 @@ def _escape(search: _Search) -> Evaluation | None:
 
 def _falling_direction(own: Array, slope: Array, tolerance: float) -> Array | None:
     """Unused direction of a covariance along which the criterion falls most, if it does."""
+    if singular_values(own)[-1] >= SMALL_FACTOR:
+        return None
     left, values, _ = np.linalg.svd(own)
     unused = left[:, values < SMALL_FACTOR]
-    if unused.shape[1] == 0:
-        return None
-    slopes, directions = np.linalg.eigh(unused.T @ slope @ unused)
+    slopes, directions = eigh(unused.T @ slope @ unused)
     return None if slopes[0] >= -tolerance else np.asarray(unused @ directions[:, 0])
 
 
 def _judge(search: _Search) -> Optimum:
     at = search.at
-    values, vectors = np.linalg.eigh(search.hessian)
+    values, vectors = eigh(search.hessian)
     predicted = _newton_decrease(at.gradient, values, vectors)
     gradient_norm = float(np.abs(at.gradient).max(initial=0.0))
     singular = any(
-        (np.linalg.svd(f[part, part], compute_uv=False) < SMALL_FACTOR * 1e-2).any()
+        (singular_values(f[part, part]) < SMALL_FACTOR * 1e-2).any()
         for t, f in zip(search.objective.templates, at.factors, strict=True)
         for part in t.parts
     )

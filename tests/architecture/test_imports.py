@@ -29,6 +29,9 @@ FLOORS = [
     ["model.fit"],
     ["report"],
     ["model.fitted"],
+    ["model.archive"],
+    ["model.storage_rows"],
+    ["model.storage_design"],
     ["model.storage"],
     ["inference"],
     ["datasets"],
@@ -53,7 +56,11 @@ def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixedmodels."):
-            found.add(node.module.removeprefix("mixedmodels."))
+            module = node.module.removeprefix("mixedmodels.")
+            if (ROOT / module).is_dir():
+                found |= {f"{module}.{alias.name}" for alias in node.names}
+            else:
+                found.add(module)
     return found
 
 

@@ -50,7 +50,7 @@ def somewhere(objective: Objective, seed: int, zero_share: float) -> Array:
 @few
 @given(cases(), st.integers(0, 10**6), zeros)
 def test_gradient(case: Case, seed: int, zero_share: float) -> None:
-    objective = case.fit().objective
+    objective = case.prepare().objective
     theta = somewhere(objective, seed, zero_share)
     wanted = differences(lambda t: objective.evaluate(t).value, theta)
     found = objective.evaluate(theta).gradient
@@ -60,7 +60,7 @@ def test_gradient(case: Case, seed: int, zero_share: float) -> None:
 @few
 @given(cases(), st.integers(0, 10**6), zeros)
 def test_hessian(case: Case, seed: int, zero_share: float) -> None:
-    objective = case.fit().objective
+    objective = case.prepare().objective
     theta = somewhere(objective, seed, zero_share)
     wanted = differences(lambda t: objective.evaluate(t).gradient, theta)
     found = objective.hessian(objective.evaluate(theta))
@@ -82,7 +82,7 @@ def test_one_sided_derivative_in_the_covariance(
     case: Case, seed: int, zero_share: float, data: st.DataObject
 ) -> None:
     """``by_covariance`` is what a little more variance in a direction costs."""
-    objective = case.fit().objective
+    objective = case.prepare().objective
     theta = somewhere(objective, seed, zero_share)
     theta[np.abs(theta) < 1e-5] = 0.0
     at = objective.evaluate(theta)

@@ -42,7 +42,7 @@ def assert_equal_moments(a: Moments, b: Moments) -> None:
 @few
 @given(cases(), st.integers(1, 6), st.integers(0, 10**6))
 def test_any_split_adds_up(case: Case, n_parts: int, seed: int) -> None:
-    model = case.fit()
+    model = case.prepare()
     owner = np.random.default_rng(seed).integers(0, n_parts, model.n_obs)
     parts = [
         collect_moments(model.design, subset(model.rows, np.flatnonzero(owner == i)))
@@ -57,7 +57,7 @@ def test_any_split_adds_up(case: Case, n_parts: int, seed: int) -> None:
 @few
 @given(cases(), st.integers(0, 10**6))
 def test_order_and_brackets_do_not_matter(case: Case, seed: int) -> None:
-    model = case.fit()
+    model = case.prepare()
     owner = np.random.default_rng(seed).integers(0, 3, model.n_obs)
     a, b, c = (
         collect_moments(model.design, subset(model.rows, np.flatnonzero(owner == i)))
@@ -71,7 +71,7 @@ def test_order_and_brackets_do_not_matter(case: Case, seed: int) -> None:
 @given(cases(), st.integers(0, 10**6))
 def test_levels_are_sums_over_rows(case: Case, seed: int) -> None:
     """Each entry, by a loop over rows."""
-    model = case.fit()
+    model = case.prepare()
     rows, design = model.rows, model.design
     every = np.vstack([rows.base, rows.y])
     w = np.ones(model.n_obs) if rows.weights is None else rows.weights
@@ -87,7 +87,7 @@ def test_levels_are_sums_over_rows(case: Case, seed: int) -> None:
 @few
 @given(cases(), st.integers(0, 10**6))
 def test_new_response(case: Case, seed: int) -> None:
-    model = case.fit()
+    model = case.prepare()
     new = Rows(
         model.rows.base, np.random.default_rng(seed).normal(size=model.n_obs), model.rows.codes,
         model.rows.weights, model.rows.weight_scale, model.rows.offset,
@@ -98,6 +98,6 @@ def test_new_response(case: Case, seed: int) -> None:
 
 
 def test_cells_of_other_factors_do_not_add() -> None:
-    cells = make_case("three crossed", ("1",), "1", 0).fit().moments.cells
+    cells = make_case("three crossed", ("1",), "1", 0).prepare().moments.cells
     with pytest.raises(ValueError, match="different factors"):
         cells[0] + cells[1]

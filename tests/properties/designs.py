@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 import mixedmodels as mm
 from mixedmodels.errors import MixedModelsWarning
-from mixedmodels.likelihood.objective import Evaluation
+from mixedmodels.likelihood.objective import Evaluation, Objective
 from mixedmodels.likelihood.working import working_theta
 from mixedmodels.model.fitted import FittedModel
+from mixedmodels.optimize import Optimum
 from tests import naive
 
 Array = NDArray[np.float64]
@@ -64,6 +66,16 @@ class Case:
                 }
             )
         )
+
+    def prepare(self) -> FittedModel:
+        """The model at its start, without a search: for what holds at any theta."""
+        with mock.patch("mixedmodels.model.fit.minimise", _stay):
+            return self.fit()
+
+
+def _stay(objective: Objective, start: Array) -> Optimum:
+    size = len(start)
+    return Optimum(objective.evaluate(start), np.zeros((size, size)), 1, 0.0, 0.0, "optimum")
 
 
 def quietly(make: Callable[[], FittedModel]) -> FittedModel:

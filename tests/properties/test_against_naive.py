@@ -73,7 +73,7 @@ def test_at_the_optimum(case: Case) -> None:
 @given(cases(), st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.0]))
 def test_at_any_theta(case: Case, seed: int, zero_share: float) -> None:
     theta = random_theta(case.problem, np.random.default_rng(seed), zero_share)
-    model = at_theta(case.fit(), theta)
+    model = at_theta(case.prepare(), theta)
     assert_same(case, model, theta)
     assert_allclose(
         np.abs(naive.Solution(case.problem, model.theta, case.reml).V),

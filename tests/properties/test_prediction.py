@@ -30,7 +30,7 @@ def chosen(case: Case, solution: naive.Solution, groups: set[str]) -> np.ndarray
 @given(cases(), st.integers(0, 10**6))
 def test_training_rows(case: Case, seed: int) -> None:
     theta = random_theta(case.problem, np.random.default_rng(seed), 0.2)
-    model = at_theta(case.fit(), theta)
+    model = at_theta(case.prepare(), theta)
     truth = naive.Solution(case.problem, theta, case.reml)
     assert_allclose(model.predict(), truth.fitted, **CLOSE)
     assert_allclose(model.predict(case.data), truth.fitted, **CLOSE)
@@ -44,7 +44,7 @@ def test_variances_with_any_choice_of_groups(case: Case, seed: int, data: st.Dat
     names = sorted(set(case.groups))
     groups = {name for name in names if data.draw(st.booleans(), label=name)}
     theta = random_theta(case.problem, np.random.default_rng(seed), 0.2)
-    model = at_theta(case.fit(), theta)
+    model = at_theta(case.prepare(), theta)
     truth = naive.Solution(case.problem, theta, case.reml)
     Z = chosen(case, truth, groups)
     variance = truth.prediction_variance(case.problem.X, Z)
@@ -62,7 +62,7 @@ def test_new_levels_and_new_combinations(case: Case, seed: int) -> None:
     """Levels shuffled among the rows, a third of them unknown: each row stands for itself."""
     rng = np.random.default_rng(seed)
     theta = random_theta(case.problem, rng, 0.2)
-    model = at_theta(case.fit(), theta)
+    model = at_theta(case.prepare(), theta)
     truth = naive.Solution(case.problem, theta, case.reml)
     new = case.data.copy()
     Z, extra = [], np.zeros(len(new))
@@ -86,7 +86,7 @@ def test_new_levels_and_new_combinations(case: Case, seed: int) -> None:
 @given(cases(), st.integers(0, 10**6))
 def test_leverage_is_the_slope_of_the_fitted_values(case: Case, seed: int) -> None:
     theta = random_theta(case.problem, np.random.default_rng(seed))
-    model = at_theta(case.fit(), theta)
+    model = at_theta(case.prepare(), theta)
     truth = naive.Solution(case.problem, theta, case.reml)
     hat = truth.hat
     assert_allclose(leverage(model), np.diag(hat), **CLOSE)
@@ -114,7 +114,7 @@ def test_simulated_responses_have_the_models_covariance(
 ) -> None:
     case = make_case(shape, (left,), "x", 11, n=30, weighted=weighted, with_offset=True)
     theta = random_theta(case.problem, np.random.default_rng(5))
-    model = at_theta(case.fit(), theta)
+    model = at_theta(case.prepare(), theta)
     truth = naive.Solution(case.problem, theta, case.reml)
     n = 20_000
     covariance = truth.sigma**2 * truth.V

@@ -118,8 +118,8 @@ def test_text_of_the_slopes_model(slopes):
 
 
 def test_one_line(slopes):
-    expected = "<FittedModel BW ~ time + (time | animal): REML criterion 893.55, 297 rows, animal 75>"
-    assert repr(slopes) == one_line(slopes) == expected
+    formula, rest = "BW ~ time + (time | animal)", "REML criterion 893.55, 297 rows, animal 75"
+    assert repr(slopes) == one_line(slopes) == f"<FittedModel {formula}: {rest}>"
 
 
 def test_ml(slopes):
@@ -151,7 +151,8 @@ def test_linear_model(piglets):
     assert section(model, "Convergence") is None
     assert section(model, "Fixed effects")[0].split()[-3:] == ["df", "p", "value"]
     assert "295  <0.0001" in section(model, "Fixed effects")[2]
-    y, fitted = piglets.BW.to_numpy(), np.polyval(np.polyfit(piglets.time, piglets.BW, 1), piglets.time)
+    x, y = piglets.time.to_numpy(), piglets.BW.to_numpy()
+    fitted = np.polyval(np.polyfit(x, y, 1), x)
     rss, total = np.sum((y - fitted) ** 2), np.sum((y - y.mean()) ** 2)
     r2, f = 1 - rss / total, (total - rss) / (rss / 295)
     assert f"R squared:               {r2:.4f}, adjusted {1 - (1 - r2) * 296 / 295:.4f}\n" in text
@@ -171,12 +172,9 @@ def test_linear_model_without_intercept_says_about_zero(rows):
 
 
 def test_linear_model_full_set_of_dummies_counts_as_intercept(rows):
-    one, other = mm.lm("y ~ g", rows), mm.lm("y ~ 0 + g", rows)
-    pick = [line for line in str(one.summary()).splitlines() if line[:1] in "RF"][1:]
-    assert [line for line in pick if "squared" in line or "statistic" in line] == [
-        line for line in str(other.summary()).splitlines()
-        if line.startswith(("R squared", "F statistic"))
-    ]
+    one, other = section(mm.lm("y ~ g", rows), "Resid"), section(mm.lm("y ~ 0 + g", rows), "Resid")
+    assert one == other
+    assert len(one) == 2
 
 
 def test_intercept_only(rows):

@@ -265,8 +265,8 @@ def _groupings(node: Node, bar: Binary) -> list[Grouping]:
     """Expand the right side of a bar: ``a/b`` into a and a:b."""
     algebra = Algebra()
     terms = algebra.sum(_only_columns(node, bar)).terms
-    factors = list(algebra.factors)
-    return [Grouping(tuple(factors[rank] for rank in term)) for term in terms]
+    columns = [factor.variables[0] for factor in algebra.factors.values()]
+    return [Grouping(tuple(columns[rank] for rank in term)) for term in terms]
 
 
 def _only_columns(node: Node, bar: Binary) -> Node:

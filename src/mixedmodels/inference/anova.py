@@ -15,6 +15,7 @@ from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
 from mixedmodels.errors import ModelError
 from mixedmodels.model.record import Fit
+from mixedmodels.model.storage_rows import RowsNotKept
 
 # share of a fixed-effect column that may lie outside a space it belongs to (rounding)
 OUTSIDE = 1e-7
@@ -86,14 +87,14 @@ def rows_of(fit: Fit, name: str) -> Array:
     if not has_rows(fit):
         raise ModelError(
             f"{name} was loaded from a file without its rows, and this comparison needs them: "
-            "save it with data=True, or fit it again"
+            "write the file with mm.save(model, path, data=True), or fit it again"
         )
     return fit.rows.base
 
 
 def has_rows(fit: Fit) -> bool:
     """Whether the fit holds its rows (a loaded one may not)."""
-    return fit.rows is not None and len(fit.rows.y) == fit.n_obs
+    return not isinstance(fit.rows, RowsNotKept)
 
 
 def fixed_space(fit: Fit, name: str) -> tuple[Array, float]:

@@ -159,8 +159,8 @@ def anova(*models: FittedModel | Models) -> Any:
     >>> table = mm.anova(small, small.update(". ~ . + treatm"))
     >>> table[["n_params", "deviance", "statistic", "df", "p_value"]].round(4)
        n_params  deviance  statistic  df  p_value
-    0         7  822.4903        NaN   0      NaN
-    1        11  822.3489     0.1414   4   0.9976
+    0         7  822.4882        NaN   0      NaN
+    1        11  822.3467     0.1414   4   0.9976
     """
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
@@ -260,9 +260,9 @@ def _check_same_rows(named: Mapping[str, FittedModel]) -> None:
     for name, fit in others:
         if fit.n_obs != reference.n_obs:
             raise ModelError(
-                f"{_quote(first)} was fitted to {_rows(reference)}, {_quote(name)} to {_rows(fit)}: "
-                "likelihoods of different rows cannot be compared. Drop the rows with missing "
-                "values in any variable first and fit all models to the rest"
+                f"{_quote(first)} was fitted to {_rows(reference)}, {_quote(name)} to "
+                f"{_rows(fit)}: likelihoods of different rows cannot be compared. Drop the rows "
+                "with missing values in any variable first and fit all models to the rest"
             )
         ours, theirs = _response_text(reference), _response_text(fit)
         difference = _response_difference(reference, fit)
@@ -293,7 +293,11 @@ def _response_difference(a: Fit, b: Fit) -> str:
     scale = max(a.design.y_scale, b.design.y_scale)
     if not (has_rows(a) and has_rows(b)):
         gap = abs(a.design.y_centre - b.design.y_centre) + abs(a.design.y_scale - b.design.y_scale)
-        return "their responses have other means or variances" if gap > SAME * scale else ""
+        return (
+            "their responses, less any offset, differ in mean or spread"
+            if gap > SAME * scale
+            else ""
+        )
     ours, theirs = a.response, b.response
     # rounding of the way back from centred values grows with the distance from zero
     near = SAME * scale + 1e-13 * float(np.abs(ours).max())

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, eigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +97,8 @@ def from_covariance(template: Template, covariance: Array) -> Array:
 
 def covariance_root(covariance: Array) -> Array:
     """Lower-triangular root of a covariance, its negative eigenvalues taken as zero."""
-    values, vectors = np.linalg.eigh(covariance)
+    cholesky, info = lapack.dpotrf(covariance, lower=1)
+    if info == 0:
+        return np.asarray(cholesky)
+    values, vectors = eigh(covariance)
     return triangular(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -20,7 +20,7 @@ import numpy as np
 
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.covariance import Template
-from mixedmodels.likelihood.nested import Reduced, after_stage
+from mixedmodels.likelihood.nested import Reduced
 
 
 def exact_hessian(
@@ -57,11 +57,11 @@ def exact_hessian(
     -------
     ndarray of shape (n_theta, n_theta)
     """
-    after = after_stage(reduced.g[0], reduced.p[0], reduced.v[0])
     directions = covariance_directions(template, factor)
-    level = level_products(after, weight)
-    hessian = -trace_products(directions, level)
-    along = np.tensordot(directions, level.sums, axes=([1, 2], [0, 2])) @ coefs
+    level = level_products(reduced.after[0], weight)
+    traces, fixed = trace_products(directions, level)
+    hessian = -traces
+    along = fixed @ coefs
     if vcov is not None:
         at_x = along[:, :-1]
         hessian -= 2.0 * rho * (at_x @ vcov @ at_x.T)
@@ -105,7 +105,7 @@ def level_products(after: Array, weight: Array) -> LevelProducts:
     return LevelProducts(quartic, (own - explained).sum(-1), sums, weight)
 
 
-def trace_products(directions: Array, level: LevelProducts) -> Array:
+def trace_products(directions: Array, level: LevelProducts) -> tuple[Array, Array]:
     """``tr(Q V_i Q V_j)`` for ``V_i = Z D_i Z'`` and ``Q = V^-1 - V^-1 [X y] N [X y]' V^-1``.
 
     Parameters
@@ -116,7 +116,9 @@ def trace_products(directions: Array, level: LevelProducts) -> Array:
 
     Returns
     -------
-    ndarray of shape (m, m)
+    traces : ndarray of shape (m, m)
+    fixed : ndarray of shape (m, w, w)
+        ``[X y]' V^-1 V_i V^-1 [X y]``.
     """
     m, q = directions.shape[:2]
     w = len(level.weight)
@@ -127,7 +129,7 @@ def trace_products(directions: Array, level: LevelProducts) -> Array:
     fixed = (flat @ level.sums.transpose(0, 2, 1, 3).reshape(q * q, w * w)).reshape(-1, w, w)
     twice = fixed @ level.weight
     traces = traces + twice.reshape(m, -1) @ twice.transpose(0, 2, 1).reshape(m, -1).T
-    return np.asarray(0.5 * (traces + traces.T))
+    return 0.5 * (traces + traces.T), fixed
 
 
 def covariance_directions(template: Template, factor: Array) -> Array:

@@ -59,6 +59,8 @@ class Reduced:
         ``Lambda' G`` and ``Omega^-1 Lambda' G`` of each stage.
     g : list of ndarray of shape (q, q + D, n_levels)
         The cross-products each stage met: its own less what finer factors explain.
+    after : list of ndarray of shape (q, q + D, n_levels)
+        What each stage leaves: ``Z' V_k^-1 [Z | later columns]``.
     """
 
     logdet: float
@@ -66,6 +68,7 @@ class Reduced:
     p: list[Array]
     v: list[Array]
     g: list[Array]
+    after: list[Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ class NestedBlocks:
             cross = cross - np.matmul(p[:, -w:], v[:, -w:].transpose(0, 2, 1)).sum(0)
             ps.append(p)
             vs.append(v)
-        return Reduced(logdet, cross, ps, vs, g_list)
+        after = [after_stage(g, p, v) for g, p, v in zip(g_list, ps, vs, strict=True)]
+        return Reduced(logdet, cross, ps, vs, g_list, after)
 
     def derivatives(
         self, reduced: Reduced, factors: Sequence[Array], weight: Array
@@ -132,9 +136,8 @@ class NestedBlocks:
         results: list[Derivatives] = []
         inner = weight[:, :, None]
         for k in range(len(self.stages) - 1, -1, -1):
-            g, p, v = reduced.g[k], reduced.p[k], reduced.v[k]
-            q = g.shape[0]
-            after = after_stage(g, p, v)
+            v, after = reduced.v[k], reduced.after[k]
+            q = v.shape[0]
             rest = after[:, q:]
             if inner.shape[-1] == 1:
                 rest_inner = np.matmul(inner[:, :, 0], rest)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array
-from mixedmodels.likelihood.covariance import Template, factors_from_theta
+from mixedmodels.likelihood.covariance import Template, factors_from_theta, theta_from_factors
 from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.nested import Derivatives
 
@@ -137,9 +137,7 @@ class Objective:
         if self.reml:
             weight[: self.p, : self.p] += profile.vcov
         derivatives = self.blocks.derivatives(reduced, factors, weight)
-        gradient = np.concatenate(
-            [d.by_factor[t.rows, t.cols] for d, t in zip(derivatives, self.templates, strict=True)]
-        )
+        gradient = theta_from_factors(self.templates, [d.by_factor for d in derivatives])
         return Evaluation(
             theta,
             profile.value,

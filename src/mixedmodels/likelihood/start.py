@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, eigh
 from mixedmodels.likelihood.covariance import Template, from_covariance
 from mixedmodels.likelihood.curvature import level_products, trace_products
-from mixedmodels.likelihood.nested import NestedBlocks, Stage, after_stage
+from mixedmodels.likelihood.nested import NestedBlocks, Stage
 from mixedmodels.likelihood.objective import Objective
 
 # directions with less than this share of the largest variance start there
@@ -41,8 +41,7 @@ def moment_factor(template: Template, g: Array, cross: Array, n: int) -> Array:
     profile = Objective(blocks, (template,), n, p, reml=True).solve(reduced)
     weight = np.zeros((p + 1, p + 1))
     weight[:p, :p] = profile.vcov
-    after = after_stage(reduced.g[0], reduced.p[0], reduced.v[0])
-    level = level_products(after, weight)
+    level = level_products(reduced.after[0], weight)
     scores = np.einsum("iajb,a,b->ij", level.sums, profile.coefs, profile.coefs)
 
     m = template.n_theta
@@ -51,7 +50,7 @@ def moment_factor(template: Template, g: Array, cross: Array, n: int) -> Array:
     directions[index, template.rows, template.cols] = 1.0
     directions[index, template.cols, template.rows] = 1.0
     directions[m] = np.eye(q)
-    traces = trace_products(directions, level)
+    traces, _ = trace_products(directions, level)
     # the residual part R of V = R + ZZ' follows from P V P = P
     slopes = np.einsum("kij,ij->k", directions, level.score)
     left = traces.copy()
@@ -72,6 +71,8 @@ def moment_factor(template: Template, g: Array, cross: Array, n: int) -> Array:
 
 def _away_from_zero(template: Template, covariance: Array) -> Array:
     """Raise small and negative eigenvalues: a singular start is stationary."""
-    values, vectors = np.linalg.eigh(covariance)
-    floor = max(FLOOR * float(values.max()), 1e-4)
+    values, vectors = eigh(covariance)
+    floor = max(FLOOR * float(values[-1]), 1e-4)
+    if values[0] >= floor and values[-1] <= 1e12:
+        return from_covariance(template, covariance)
     return from_covariance(template, (vectors * np.clip(values, floor, 1e12)) @ vectors.T)

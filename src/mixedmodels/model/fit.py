@@ -276,7 +276,6 @@ def _warn_rank(names: tuple[str, ...], working: Working) -> None:
         f"fixed-effect column{'s' if many else ''} dropped because the others determine "
         f"{'them' if many else 'it'}: {shown}{more}",
         RankDeficiencyWarning,
-    ScaleWarning,
     )
 
 

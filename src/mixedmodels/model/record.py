@@ -385,24 +385,23 @@ class Fit:
         """What has no variance at a boundary optimum, one phrase per term."""
         phrases = []
         for group, term in self.theta_terms:
+            part = self.working.templates[group].parts[term]
+            mapping = self.working.terms[group][term]
             names = self.design.groups[group].terms[term].names
-            if len(self.working.terms[group][term].kept) < len(names):
-                continue
-            phrase = _dead_phrase(
-                self.term_factor(group, term),
-                names,
-                self.design.groups[group].name,
-                self.optimum.at.factors[group][
-                    self.working.templates[group].parts[term],
-                    self.working.templates[group].parts[term],
-                ],
+            phrases.append(
+                _dead_phrase(
+                    # rows in units of the response: free of the unit of the columns
+                    self.factors[group][part, part]
+                    * np.linalg.norm(mapping.root, axis=0)[:, None],
+                    [names[j] for j in mapping.kept],
+                    self.design.groups[group].name,
+                    self.optimum.at.factors[group][part, part],
+                )
             )
-            if phrase:
-                phrases.append(phrase)
-        return phrases
+        return [phrase for phrase in phrases if phrase]
 
 
-def _dead_phrase(lower: Array, names: tuple[str, ...], group: str, working: Array) -> str:
+def _dead_phrase(lower: Array, names: list[str], group: str, working: Array) -> str:
     """Name the direction in which a term's covariance is zero; empty if there is none."""
     rank = int((np.linalg.svd(working, compute_uv=False) > 1e-5).sum())
     if rank == len(names):

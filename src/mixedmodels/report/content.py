@@ -26,6 +26,7 @@ from mixedmodels.report.layout import (
 
 # relative standard deviation that the optimiser's verdict counts as zero
 ZERO = 1e-5
+# rows and columns shown; the frames have the rest
 MOST_COEFFICIENTS = 60
 MOST_VARIANCES = 25
 MOST_CORRELATIONS = 5
@@ -160,11 +161,9 @@ def _term_rows(fit: Fit, group: int, term: int) -> Iterator[tuple[str, ...]]:
         label = fit.design.groups[group].name if i == 0 else ""
         if zero[i]:
             cell = "0 (boundary)" if i in kept else "0 (redundant)"
-            yield (label, name, cell, "0", *["–"] * i)
+            yield (label, name, cell, "0", *["n/a"] * i)
             continue
-        r = [
-            "–" if zero[j] else fixed(_cosine(factor[i], factor[j]), 3) for j in range(i)
-        ]
+        r = ["n/a" if zero[j] else fixed(_cosine(factor[i], factor[j]), 3) for j in range(i)]
         yield (label, name, number(float(sd[i] ** 2)), number(float(sd[i])), *r)
 
 
@@ -178,26 +177,17 @@ def fixed_effects(fit: Fit) -> Table:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = fit.beta / error
     p = len(t)
-    shown = p if p <= MOST_COEFFICIENTS else MOST_COEFFICIENTS - 10
+    shown = range(p if p <= MOST_COEFFICIENTS else MOST_COEFFICIENTS - 10)
     header: tuple[str, ...] = ("term", "estimate", "std. error", "t value")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (fit.term_names[j], number(float(fit.beta[j])), number(float(error[j])), _t(float(t[j])))
-        for j in range(shown)
+        for j in shown
     ]
     if not fit.has_random:
-        header += ("df", "p value")
-        probability = 2.0 * special.stdtr(fit.df_resid, -np.abs(t))
-        extra = [(f"{fit.df_resid}", p_value(float(probability[j]))) for j in range(shown)]
-        return _coefficients(
-            header, [(*row, *more) for row, more in zip(rows, extra, strict=True)], p
-        )
-    return _coefficients(header, rows, p)
-
-
-def _coefficients(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], p: int
-) -> Table:
-    note = f"{p - len(rows)} more coefficients: m.tidy()" if len(rows) < p else ""
+        header = (*header, "df", "p value")
+        p_values = 2.0 * special.stdtr(fit.df_resid, -np.abs(t))
+        rows = [(*rows[j], f"{fit.df_resid}", p_value(float(p_values[j]))) for j in shown]
+    note = f"{p - len(shown)} more coefficients: m.tidy()" if len(shown) < p else ""
     return Table("Fixed effects", header, tuple(rows), 1, note)
 
 

@@ -201,13 +201,11 @@ def _table_lines(table: Table) -> list[str]:
         ]
         if sum(widths) + table.gap * (len(widths) - 1) <= LINE:
             break
-    lines = []
-    for cells in zip(*([h, *column] for h, column in zip(table.header, body, strict=True))):
-        padded = (
-            _pad(cell, widths[j], right=j >= table.n_text) for j, cell in enumerate(cells)
-        )
-        lines.append((" " * table.gap).join(padded).rstrip())
-    return lines
+    padded = [
+        [_pad(cell, cells, right=j >= table.n_text) for cell in (head, *column)]
+        for j, (head, column, cells) in enumerate(zip(table.header, body, widths, strict=True))
+    ]
+    return [(" " * table.gap).join(line).rstrip() for line in zip(*padded, strict=True)]
 
 
 def block_text(block: Block) -> str:

@@ -25,7 +25,7 @@ def one_line(fit: Fit) -> str:
     --------
     >>> import mixedmodels as mm
     >>> one_line(mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets")))
-    '<FittedModel BW ~ time + (1 | animal): REML criterion 978.99, 297 rows, animal 75>'
+    '<FittedModel BW ~ time + (1 | animal): REML criterion 962.65, 297 rows, animal 75>'
     """
     parts = [f"{fit.n_obs} rows"]
     if fit.has_random:
