@@ -30,12 +30,13 @@ FLOORS = [
     ["report"],
     ["model.fitted"],
     ["model.archive"],
-    ["model.storage_rows"],
     ["model.storage_design"],
+    ["model.storage_rows"],
     ["model.storage"],
     ["inference"],
     ["datasets"],
-    ["cli", "demo", "__main__"],
+    ["cli", "demo"],
+    ["__main__"],
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py")

@@ -67,10 +67,10 @@ class Case:
             )
         )
 
-    def prepare(self) -> FittedModel:
+    def prepare(self, **changes: Any) -> FittedModel:
         """The model at its start, without a search: for what holds at any theta."""
         with mock.patch("mixedmodels.model.fit.minimise", _stay):
-            return self.fit()
+            return self.fit(**changes)
 
 
 def _stay(objective: Objective, start: Array) -> Optimum:

@@ -98,7 +98,7 @@ def test_leverage_is_the_slope_of_the_fitted_values(case: Case, seed: int) -> No
 @few
 @given(cases())
 def test_residuals(case: Case) -> None:
-    model, problem = case.fit(), case.problem
+    model, problem = case.prepare(), case.problem
     w = np.ones(model.n_obs) if problem.weights is None else problem.weights
     raw = problem.y - model.fitted
     assert_allclose(model.residuals(), raw, **CLOSE)

@@ -364,10 +364,7 @@ class Fit:
         if not self.has_random:
             return "least squares: solved exactly"
         if optimum.verdict == "optimum":
-            return (
-                f"optimum: gradient {optimum.gradient_norm:.1e}, positive curvature in every "
-                f"direction, {optimum.evaluations} evaluations"
-            )
+            return "optimum: zero gradient, positive curvature in every direction"
         if optimum.verdict == "boundary optimum":
             return "boundary optimum: " + "; ".join(self.dead_directions)
         if optimum.verdict == "not identified":

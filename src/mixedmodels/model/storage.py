@@ -24,6 +24,7 @@ from mixedmodels.likelihood.working import Working, make_working, respond
 from mixedmodels.model import archive
 from mixedmodels.model.archive import OtherVersionError, Parts, Stored, number, texts
 from mixedmodels.model.fitted import FittedModel
+from mixedmodels.model.predict import residuals
 from mixedmodels.model.record import Fit
 from mixedmodels.model.storage_design import read_design, write_design
 from mixedmodels.model.storage_rows import RowsNotKept, read_source, write_source
@@ -79,6 +80,7 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
         "written_by": _package_version(),
         **write_design(model, arrays),
         **_write_estimates(model, arrays),
+        "residual_quantiles": _residual_quantiles(model),
         "source": write_source(model, arrays, data=data),
     }
     archive.write(Path(path), manifest, arrays)
@@ -131,6 +133,16 @@ def _package_version() -> str:
     import mixedmodels
 
     return str(mixedmodels.__version__)
+
+
+def _residual_quantiles(model: Fit) -> list[float] | None:
+    """Least, quartiles and greatest of the scaled residuals, which a summary shows."""
+    if isinstance(model.rows, RowsNotKept):
+        known = vars(model).get("residual_quantiles")
+        return None if known is None else known.tolist()
+    if model.sigma == 0.0:
+        return None
+    return [float(q) for q in np.quantile(residuals(model, "scaled"), (0, 0.25, 0.5, 0.75, 1))]
 
 
 # --- moments and the optimum --------------------------------------------------------------------
@@ -241,7 +253,7 @@ def _restore(stored: Stored) -> FittedModel:
     options: dict[str, Any] = {"contrasts": stored.get("contrasts", dict)}
     if stored.manifest["columns"] is not None:
         options["columns"] = texts(stored.manifest["columns"])
-    return FittedModel(
+    model = FittedModel(
         design=design,
         rows=rows,
         moments=moments,
@@ -252,3 +264,8 @@ def _restore(stored: Stored) -> FittedModel:
         reml=reml,
         options=options,
     )
+    quantiles = stored.manifest["residual_quantiles"]
+    if quantiles is not None and isinstance(rows, RowsNotKept):
+        # a cached property of the rows: the cache is all that is left of them
+        vars(model)["residual_quantiles"] = np.array(quantiles, np.float64).reshape(5)
+    return model
