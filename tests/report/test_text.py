@@ -51,7 +51,7 @@ Correlation of fixed effects
 time     0.064
 
 Convergence
-optimum: gradient"""
+optimum: zero gradient, positive curvature in every direction"""
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,8 @@ class Design:
     specs : mapping of str to formulaic ModelSpec
         Per source text: what turns new data into columns.
     factors : mapping of str to (levels, ordered)
-        Levels of the categorical variables of the fit.
+        Levels of the categorical variables of the fit; under ``factor(x)`` the distinct values of
+        a number that is used as a factor too.
     term_order : tuple of (int, int)
         (group, term) in the order of the formula.
     """
@@ -183,10 +184,23 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
         groups=tuple(groups),
         structure=structure,
         specs=specs,
-        factors={name: (f.levels, f.ordered) for name, f in columns.factors.items()},
+        factors=_known_levels(formula, columns),
         term_order=order,
     )
     return design, Rows(basis.rows, y, tuple(codes), weights, weight_scale, offset)
+
+
+def _known_levels(
+    formula: ParsedFormula, columns: Columns
+) -> dict[str, tuple[tuple[Any, ...], bool]]:
+    known: dict[str, tuple[tuple[Any, ...], bool]] = {
+        name: (f.levels, f.ordered) for name, f in columns.factors.items()
+    }
+    for name in formula.categorical:
+        if name in columns.numbers:
+            values = np.unique(columns.numbers[name]).tolist()
+            known[f"factor({name})"] = (tuple(values), False)
+    return known
 
 
 def covariate_table(
@@ -209,6 +223,11 @@ def covariate_table(
         for name, (known, _) in levels.items():
             if name in columns.factors:
                 data[name] = recode(name, columns.factors[name], known)
+            number = name.removeprefix("factor(").removesuffix(")")
+            if number != name and number in columns.numbers:
+                unseen = np.setdiff1d(columns.numbers[number], known)
+                if len(unseen):
+                    raise _unseen(number, [f"{v:g}" for v in unseen], [f"{v:g}" for v in known])
     if not data:
         return pd.DataFrame(index=pd.RangeIndex(columns.n))
     return pd.DataFrame(data, copy=False)
@@ -226,12 +245,16 @@ def recode(name: str, factor: Factor, known: Sequence[Any]) -> pd.Categorical:
     codes = np.array([position.get(str(level), -1) for level in factor.levels], np.int64)
     unseen = [str(level) for level, code in zip(factor.levels, codes, strict=True) if code < 0]
     if unseen:
-        raise DataError(
-            f"level {_quote(unseen)} of '{name}' was not in the data of the fit; known levels: "
-            f"{_quote([str(level) for level in known])}"
-        )
+        raise _unseen(name, unseen, [str(level) for level in known])
     return pd.Categorical.from_codes(
         codes[factor.codes], categories=pd.Index(list(known)), ordered=False
+    )
+
+
+def _unseen(name: str, unseen: Sequence[str], known: Sequence[str]) -> DataError:
+    return DataError(
+        f"level {_quote(unseen)} of '{name}' was not in the data of the fit; known levels: "
+        f"{_quote(known)}"
     )
 
 

@@ -331,22 +331,31 @@ def _cr(x: Any, df: int | None = None, knots: list[float] | None = None, _state:
 # --- categories ---------------------------------------------------------------------------------
 
 
+def _categories(values: Any) -> Any:
+    """Whole numbers label their levels without decimals: ``factor(x)[T.2]``, as R does."""
+    if getattr(values, "dtype", None) == np.float64:
+        array = np.asarray(values)
+        if np.isfinite(array).all() and (array == np.floor(array)).all():
+            return values.astype(np.int64)
+    return values
+
+
 def _factor(values: Any, levels: list[Any] | None = None) -> Any:
-    return C(values, levels=levels)
+    return C(_categories(values), levels=levels)
 
 
 def _ordered(values: Any, levels: list[Any] | None = None) -> Any:
-    return C(values, contrasts=PolyContrasts(), levels=levels)
+    return C(_categories(values), contrasts=PolyContrasts(), levels=levels)
 
 
 def _relevel(values: Any, ref: Any) -> Any:
-    return C(values, contrasts=TreatmentContrasts(base=ref))
+    return C(_categories(values), contrasts=TreatmentContrasts(base=ref))
 
 
 def _coded(values: Any, contrasts: str = "treatment", base: Any = None) -> Any:
     if contrasts == "treatment":
-        return C(values) if base is None else _relevel(values, base)
-    return C(values, contrasts=CODINGS[contrasts]())
+        return C(_categories(values)) if base is None else _relevel(values, base)
+    return C(_categories(values), contrasts=CODINGS[contrasts]())
 
 
 _SINGLE: dict[str, Transform] = {
