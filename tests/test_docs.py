@@ -1,7 +1,7 @@
-"""The pages say what is so: every example runs, prints what is shown, and every link leads somewhere.
+"""The pages are true: every example runs and prints what is shown, every link leads somewhere.
 
-The ```` ```python ```` blocks of a page share one namespace. Blocks with ``>>>`` prompts are checked
-as doctests, others only run. A block whose code warns is announced by the comment
+The ```` ```python ```` blocks of a page share one namespace. Blocks with ``>>>`` prompts are
+checked as doctests, others only run. A block whose code warns is announced by the comment
 ``<!-- warns: SingularFitWarning -->`` on the line above it; any other warning fails.
 """
 

@@ -272,10 +272,10 @@ def _reader(path: Path) -> tuple[str, Callable[[Path], Any]]:
 def _read_text(path: Path, separator: str) -> Any:
     import pandas as pd
 
-    # the exact decimal reader: the last digit of a number counts
-    return pd.read_csv(
-        path, sep=separator, encoding="utf-8-sig", float_precision="round_trip", low_memory=False
-    )
+    # before 3.1 the last digit of a number was exact on request only, since then it always is
+    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    exact: dict[str, Any] = {} if version >= (3, 1) else {"float_precision": "round_trip"}
+    return pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False, **exact)
 
 
 def _read_parquet(path: Path) -> Any:

@@ -91,7 +91,8 @@ def test_fixed_part(right, fixed):
 
 RANDOM = [
     ("(x | g)", [("1 + `x`", True, "g")]),
-    ("(1 + x || g)", [("1 + `x`", False, "g")]),
+    ("(1 + x || g)", [("1", False, "g"), ("0 + `x`", False, "g")]),
+    ("(0 + x*z || g)", [("0 + `x`", False, "g"), ("0 + `z`", False, "g"), ("0 + `x`:`z`", False, "g")]),
     ("(0 + x | g)", [("0 + `x`", True, "g")]),
     ("(x - 1 | g)", [("0 + `x`", True, "g")]),
     ("(1 | a/b/c)", [("1", True, "a"), ("1", True, "a:b"), ("1", True, "a:b:c")]),
@@ -118,7 +119,7 @@ def test_random_part(right, terms):
 
 def test_texts_of_expanded_terms():
     parsed = parse("y~x+(1+x||a/`b c`)")
-    assert [t.text for t in parsed.random] == ["(1 + x || a)", "(1 + x || a:`b c`)"]
+    assert [t.text for t in parsed.random] == ["(1 + x || a)"] * 2 + ["(1 + x || a:`b c`)"] * 2
     assert parsed.fixed_text == "x"
     assert parse("y ~ (1 | g)").fixed_text == "1"
     assert parse("y ~ x*z - x:z + (1|g) - 1").fixed_text == "x * z - x:z - 1"

@@ -107,7 +107,9 @@ def column(data: pd.DataFrame, name: str) -> Array:
 
 
 def columns(data: pd.DataFrame, names: tuple[str, ...]) -> Array:
-    return np.stack([column(data, name) for name in names], 1) if names else np.empty((len(data), 0))
+    if not names:
+        return np.empty((len(data), 0))
+    return np.stack([column(data, name) for name in names], axis=1)
 
 
 def make_case(

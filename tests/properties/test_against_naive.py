@@ -17,9 +17,12 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 
-def mode_table(model: FittedModel) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """(group, level) -> modes and their SDs, columns in the factor's order."""
-    table: dict[tuple[str, str], list[tuple[float, float]]] = {}
+# (group, level) -> (mode, its standard deviation) of each column
+Modes = dict[tuple[str, str], list[tuple[float, float]]]
+
+
+def mode_table(model: FittedModel) -> Modes:
+    table: Modes = {}
     frame = model.ranef()
     for group, level, mode, sd in zip(
         frame["group"], frame["level"], frame["estimate"], frame["std_error"], strict=True
@@ -28,8 +31,8 @@ def mode_table(model: FittedModel) -> dict[tuple[str, str], list[tuple[float, fl
     return table
 
 
-def naive_table(case: Case, solution: naive.Solution) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    table: dict[tuple[str, str], list[tuple[float, float]]] = {}
+def naive_table(case: Case, solution: naive.Solution) -> Modes:
+    table: Modes = {}
     modes = solution.modes
     sds = np.sqrt(np.maximum(np.diag(solution.mode_covariance), 0.0))
     start = 0

@@ -136,7 +136,7 @@ def test_weights_of_one_are_no_weights(case: Case) -> None:
 
 @pytest.mark.parametrize("shape", ["one", "nested", "crossed"])
 def test_means_of_equal_rows_with_their_number_as_weight(shape: str) -> None:
-    """At one theta: rows repeated m times, and the rows once with weight m. Sigma's divisor differs."""
+    """At one theta, rows m times and rows of weight m differ in the divisor of sigma only."""
     case = make_case(shape, ("x", "1"), "x", 4, n=50)
     rng = np.random.default_rng(9)
     m = rng.integers(1, 4, 50)

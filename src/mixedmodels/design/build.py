@@ -6,6 +6,7 @@ No sums are taken here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,11 +19,11 @@ from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.design.basis import make_basis, standardise
+from mixedmodels.design.basis import SMALLEST, make_basis, standardise
 from mixedmodels.design.frame import Columns
 from mixedmodels.design.grouping import Structure, check_group, find_structure, group_levels
 from mixedmodels.design.levels import Factor
-from mixedmodels.errors import DataError, DataWarning, FormulaError, MixedModelsError, warn
+from mixedmodels.errors import DataError, FormulaError, MixedModelsError
 from mixedmodels.formula.functions import CONTEXT, evaluate
 from mixedmodels.formula.terms import Expression, ParsedFormula
 
@@ -41,15 +42,12 @@ class TermDesign:
         Its columns over the base columns.
     source : str
         The left side, for formulaic.
-    picks : tuple of int
-        Which columns of the formulaic matrix of `source` are used.
     """
 
     text: str
     names: tuple[str, ...]
     recipe: Array
     source: str
-    picks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +169,7 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
 
     x_names = matrices[formula.fixed][1]
     x_recipe = _stack(basis.recipes, x_names, len(basis.rows))
-    groups, codes, order = _groups(
-        formula, columns, matrices, specs, basis.recipes, len(basis.rows)
-    )
+    groups, codes, order = _groups(formula, columns, matrices, basis.recipes, len(basis.rows))
     structure = find_structure(codes, [len(g.levels) for g in groups])
     design = Design(
         formula=formula,
@@ -283,11 +279,13 @@ def _matrices(
     specs: dict[str, ModelSpec] = {}
     for source in sources:
         try:
-            matrix = _formula(source).get_model_matrix(
-                table, context=CONTEXT, na_action="ignore", output="numpy"
-            )
+            # log(-1) is NaN here and an error with row and column below, never numpy's warning
+            with np.errstate(all="ignore"):
+                matrix = _formula(source).get_model_matrix(
+                    table, context=CONTEXT, na_action="ignore", output="numpy"
+                )
         except (FormulaicError, TypeError, ValueError) as error:
-            raise _explain(source, error) from error
+            raise _explain(source, error, labels) from None
         spec = matrix.model_spec
         values = np.asarray(matrix, dtype=np.float64)
         if values.ndim != 2 or len(values) != len(table):
@@ -297,15 +295,20 @@ def _matrices(
     return matrices, specs
 
 
-def _explain(source: str, error: Exception) -> MixedModelsError:
+def _explain(source: str, error: Exception, labels: Mapping[str, str]) -> MixedModelsError:
+    """Our words for formulaic's error: the factor as the user wrote it, and what is wrong."""
+    found = re.search(r"factor `(.*?)`\. \[(?:\w+: )?(.*)\]$", str(error), re.DOTALL)
+    part, reason = found.groups() if found else (source, str(error).strip())
+    for code in sorted(labels, key=len, reverse=True):
+        part = part.replace(code, labels[code])
+    part = part.replace("`", "")
     cause: BaseException | None = error
     while cause is not None:  # our own words, wrapped by formulaic
         if isinstance(cause, MixedModelsError):
-            return cause
+            return type(cause)(f"{part}: {cause}" if found else str(cause))
         cause = cause.__cause__
-    text = str(error).strip().splitlines()
-    reason = text[0] if text else type(error).__name__
-    return FormulaError(f"the part '{source.replace('`', '')}' cannot be evaluated: {reason}")
+    reason = (reason.splitlines() or [type(error).__name__])[0]
+    return FormulaError(f"the part '{part}' cannot be evaluated: {reason}")
 
 
 def column_names(spec: ModelSpec, labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -323,13 +326,26 @@ def column_names(spec: ModelSpec, labels: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def evaluate_new(spec: ModelSpec, source: str, table: pd.DataFrame) -> Array:
-    """The matrix of one source for new data, with the state of the fit."""
+def evaluate_new(design: Design, source: str, columns: Columns, table: pd.DataFrame) -> Array:
+    """The matrix of one source for new data, with the state of the fit.
+
+    Raises
+    ------
+    DataError
+        A value without a result, such as ``log(-1)``, or levels the fit has not seen.
+    """
+    spec, labels = design.specs[source], design.formula.labels
     try:
-        matrix = spec.get_model_matrix(table, context=CONTEXT, na_action="ignore", output="numpy")
+        with np.errstate(all="ignore"):
+            matrix = spec.get_model_matrix(
+                table, context=CONTEXT, na_action="ignore", output="numpy"
+            )
     except (FormulaicError, TypeError, ValueError) as error:
-        raise _explain(source, error) from error
-    return np.asarray(matrix, dtype=np.float64).reshape(len(table), -1)
+        raise _explain(source, error, labels) from None
+    values = np.asarray(matrix, dtype=np.float64).reshape(len(table), -1)
+    for name, column in zip(column_names(spec, labels), values.T, strict=True):
+        _check_finite(column, name, columns)
+    return values
 
 
 def total_offset(formula: ParsedFormula, columns: Columns) -> Array | None:
@@ -369,12 +385,12 @@ def _check_finite(values: Array, name: str, columns: Columns) -> None:
     inputs = ", ".join(
         f"{variable} = {float(data[bad[0]]):g}"
         for variable, data in columns.numbers.items()
-        if variable in name
+        if re.search(rf"(?<![\w.]){re.escape(variable)}(?![\w.])", name)
     )
     raise DataError(
         f"{name} is {float(values[bad[0]])} in {len(bad)} row{'s' if len(bad) > 1 else ''} (first "
         f"at row {label}{', where ' + inputs if inputs else ''}): drop or mend these rows"
-        + (", or use log1p()" if name.startswith("log(") else "")
+        + (", or use log1p()" if name.startswith("log(") and values[bad[0]] == -np.inf else "")
     )
 
 
@@ -391,6 +407,11 @@ def _weights(columns: Columns) -> tuple[Array | None, float]:
         )
     largest = float(weights.max())
     scaled = weights / largest
+    if float(scaled.min()) < SMALLEST:
+        raise DataError(
+            f"weights reach from {float(weights.min()):g} to {largest:g}: the smallest rows cannot "
+            "be represented beside the largest; drop them, or mend the weights"
+        )
     mean = float(scaled.mean())
     return scaled / mean, largest * mean
 
@@ -404,6 +425,8 @@ def _response(
     if offset is not None:
         y = y - offset
     out, centre, scale = standardise(y, expression.text, weights)
+    if columns.n == 1:
+        raise DataError("there is 1 complete row: too few to fit a model")
     if scale == 0.0:
         raise DataError(
             f"the response '{expression.text}' has no variance: all its {columns.n} values are "
@@ -422,15 +445,13 @@ def _groups(
     formula: ParsedFormula,
     columns: Columns,
     matrices: Matrices,
-    specs: Mapping[str, ModelSpec],
     recipes: Mapping[str, Array],
     size: int,
 ) -> tuple[list[GroupDesign], list[NDArray[np.int64]], tuple[tuple[int, int], ...]]:
     """Grouping factors from the most levels to the fewest, their codes, the formula's order."""
     found: dict[frozenset[str], tuple[tuple[str, ...], NDArray[np.int64], list[str]]] = {}
     terms: dict[frozenset[str], list[tuple[int, TermDesign]]] = {}
-    position = 0
-    for term in formula.random:
+    for position, term in enumerate(formula.random):
         key = frozenset(term.group.variables)
         if key not in found:
             codes, labels = group_levels(term.group.variables, columns.groups)
@@ -440,9 +461,6 @@ def _groups(
             raise FormulaError(
                 f"random term {term.text} has no columns; write (1 | {term.group.name})"
             )
-        parts = [tuple(range(len(names)))]
-        if not term.correlated:
-            parts = _uncorrelated(specs[term.columns])
         check_group(
             term.group.name,
             term.text,
@@ -450,18 +468,16 @@ def _groups(
             len(found[key][2]) * len(names),
             columns.n,
         )
-        for picks in parts:
-            chosen = tuple(names[i] for i in picks)
-            recipe = _stack(recipes, chosen, size)
-            design = TermDesign(term.text, chosen, recipe, term.columns, picks)
-            terms.setdefault(key, []).append((position, design))
-            position += 1
+        recipe = _stack(recipes, names, size)
+        if not recipe.any():
+            raise DataError(f"all columns of {term.text} are zero in every row; take it out")
+        design = TermDesign(term.text, names, recipe, term.columns)
+        terms.setdefault(key, []).append((position, design))
     keys = sorted(found, key=lambda k: -len(found[k][2]))
     groups, codes_list = [], []
     order: list[tuple[int, tuple[int, int]]] = []
     for k, key in enumerate(keys):
         variables, codes, labels = found[key]
-        _warn_shared(terms[key], variables)
         groups.append(
             GroupDesign(
                 ":".join(variables), variables, tuple(labels), tuple(t for _, t in terms[key])
@@ -470,28 +486,3 @@ def _groups(
         codes_list.append(codes)
         order.extend((p, (k, i)) for i, (p, _) in enumerate(terms[key]))
     return groups, codes_list, tuple(pair for _, pair in sorted(order))
-
-
-def _uncorrelated(spec: ModelSpec) -> list[tuple[int, ...]]:
-    """One part per term: the columns of one factor stay correlated, as in lme4."""
-    parts, start = [], 0
-    for part in spec.structure:
-        stop = start + len(part.columns)
-        if stop > start:
-            parts.append(tuple(range(start, stop)))
-        start = stop
-    return parts
-
-
-def _warn_shared(terms: Sequence[tuple[int, TermDesign]], variables: Sequence[str]) -> None:
-    """A column in two terms on one factor: only the sum of its variances is identified."""
-    seen: set[str] = set()
-    for _, term in terms:
-        shared = seen.intersection(term.names)
-        if shared:
-            warn(
-                f"{_quote(sorted(shared))} appears in two random terms on '{':'.join(variables)}': "
-                "only the sum of its variances is identified. Keep one of the terms",
-                DataWarning,
-            )
-        seen.update(term.names)

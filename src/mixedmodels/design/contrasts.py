@@ -23,6 +23,8 @@ def with_contrasts(formula: ParsedFormula, contrasts: Mapping[str, Any]) -> Pars
     FormulaError
         An unknown coding, or a variable that the formula does not use.
     """
+    if not isinstance(contrasts, Mapping):
+        raise FormulaError(f"contrasts must be a dict such as {{'f': 'sum'}}, not {contrasts!r}")
     for name, coding in contrasts.items():
         if coding not in CODINGS:
             raise FormulaError(

@@ -234,7 +234,7 @@ def column_names(data: object) -> tuple[str, ...]:
     return tuple(name for name in _column_names(frame, kind) if isinstance(name, str))
 
 
-def column_values(data: object, name: str, role: str) -> Any:
+def column_values(data: object, name: str, role: str, what: str = "data") -> Any:
     """One column as the frame holds it.
 
     Raises
@@ -244,7 +244,7 @@ def column_values(data: object, name: str, role: str) -> Any:
     """
     frame, kind = _open(data, "data")
     if name not in _column_names(frame, kind):
-        _check_names([name], _column_names(frame, kind), f"data (for {role}=)")
+        _check_names([name], _column_names(frame, kind), f"{what} (for {role}=)")
     return frame[name]
 
 
@@ -262,7 +262,8 @@ def _check_names(wanted: Sequence[str], available: list[Any], what: str) -> None
         texts = [str(name) for name in available]
         parts = []
         for name in unknown:
-            near = get_close_matches(name, texts, n=2, cutoff=0.6)
+            other_case = [text for text in texts if text.casefold() == str(name).casefold()]
+            near = other_case or get_close_matches(name, texts, n=2, cutoff=0.6)
             meant = " or ".join(f"'{other}'" for other in near)
             parts.append(f"'{name}'" + (f" (did you mean {meant}?)" if near else ""))
         raise DataError(

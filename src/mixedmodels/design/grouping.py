@@ -40,14 +40,21 @@ def group_levels(variables: Sequence[str], groups: Mapping[str, Factor]) -> tupl
     Levels are ordered as the columns' own levels are, the last column fastest.
     """
     first = groups[variables[0]]
-    codes, labels = first.codes, [str(level) for level in first.levels]
+    if len(variables) == 1:
+        return first.codes, [str(level) for level in first.levels]
+    codes, labels = first.codes, part_labels(first)
     for name in variables[1:]:
         factor = groups[name]
-        width = len(factor.levels)
+        parts, width = part_labels(factor), len(factor.levels)
         combined = codes * width + factor.codes
         present, codes = observed(combined, len(labels) * width)
-        labels = [f"{labels[at // width]}:{factor.levels[at % width]}" for at in present.tolist()]
+        labels = [f"{labels[at // width]}:{parts[at % width]}" for at in present.tolist()]
     return codes, labels
+
+
+def part_labels(factor: Factor) -> list[str]:
+    """Labels that can be joined by colons: one that holds a colon itself is quoted."""
+    return [repr(s) if ":" in s else s for s in map(str, factor.levels)]
 
 
 def observed(combined: Codes, size: int) -> tuple[Codes, Codes]:

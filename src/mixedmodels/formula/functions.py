@@ -331,7 +331,7 @@ def _cr(x: Any, df: int | None = None, knots: list[float] | None = None, _state:
 # --- categories ---------------------------------------------------------------------------------
 
 
-def _categories(values: Any) -> Any:
+def _whole_levels(values: Any) -> Any:
     """Whole numbers label their levels without decimals: ``factor(x)[T.2]``, as R does."""
     if getattr(values, "dtype", None) == np.float64:
         array = np.asarray(values)
@@ -341,21 +341,34 @@ def _categories(values: Any) -> Any:
 
 
 def _factor(values: Any, levels: list[Any] | None = None) -> Any:
-    return C(_categories(values), levels=levels)
+    return C(_whole_levels(values), levels=levels)
 
 
 def _ordered(values: Any, levels: list[Any] | None = None) -> Any:
-    return C(_categories(values), contrasts=PolyContrasts(), levels=levels)
+    return C(_whole_levels(values), contrasts=PolyContrasts(), levels=levels)
 
 
 def _relevel(values: Any, ref: Any) -> Any:
-    return C(_categories(values), contrasts=TreatmentContrasts(base=ref))
+    known = _known(values)
+    if _label(ref) not in known:
+        raise DataError(f"{ref!r} is not one of the levels {', '.join(map(repr, known))}")
+    return C(values, contrasts=TreatmentContrasts(base=known[_label(ref)]))
+
+
+def _known(values: Any) -> dict[str, Any]:
+    """Levels of a column by their text."""
+    levels = values.cat.categories if hasattr(values, "cat") else np.unique(np.asarray(values))
+    return {_label(level): level for level in levels.tolist()}
+
+
+def _label(level: Any) -> str:
+    return f"{level:g}" if isinstance(level, int | float) else str(level)
 
 
 def _coded(values: Any, contrasts: str = "treatment", base: Any = None) -> Any:
     if contrasts == "treatment":
-        return C(_categories(values)) if base is None else _relevel(values, base)
-    return C(_categories(values), contrasts=CODINGS[contrasts]())
+        return C(_whole_levels(values)) if base is None else _relevel(values, base)
+    return C(_whole_levels(values), contrasts=CODINGS[contrasts]())
 
 
 _SINGLE: dict[str, Transform] = {

@@ -232,12 +232,16 @@ def _random(node: Node) -> tuple[list[RandomTerm], list[Factor]]:
         raise PlacedError(f"the random term {write(node)} has no columns", node.at)
     terms = algebra.listed(part.terms)
     factors = [factor for term in terms for factor in term]
-    source = _source(terms, intercept=intercept)
+    if bar.op == "|":
+        sources = [_source(terms, intercept=intercept)]
+    else:  # as in lme4, each term of a double bar stands alone: a factor by all its levels
+        sources = ["1"] * intercept + [_source([term], intercept=False) for term in terms]
     variables = _unique(name for factor in factors for name in factor.variables)
     left = f"({write(bar.left)} {bar.op} "
     return [
         RandomTerm(f"{left}{_group_text(group)})", source, bar.op == "|", group, variables)
         for group in _groupings(bar.right, bar)
+        for source in sources
     ], factors
 
 

@@ -59,7 +59,7 @@ class RandomTerm:
     columns : str
         The left side for formulaic; the intercept is always explicit: ``'1 + `time`'``.
     correlated : bool
-        False for ``||``.
+        False for a part of a double bar, which stands uncorrelated with the other parts.
     group : Grouping
     variables : tuple of str
         Columns read by the left side.

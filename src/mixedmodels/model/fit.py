@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from mixedmodels.arrays import Array
 from mixedmodels.design.basis import standardise
 from mixedmodels.design.build import Design, Rows, build_design
+from mixedmodels.design.checks import shared_columns, warn_same_groups, warn_shared_columns
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
 from mixedmodels.design.frame import (
     Columns,
@@ -27,6 +28,7 @@ from mixedmodels.errors import (
     DataError,
     DataWarning,
     FormulaError,
+    ModelError,
     RankDeficiencyWarning,
     ScaleWarning,
     SingularFitWarning,
@@ -46,6 +48,13 @@ from mixedmodels.optimize import Optimum, minimise
 
 # residual sum of squares over total, below which the fit is exact up to rounding
 EXACT = 1e-14
+# the same with the random effects counted, where the search does not end
+VANISHING = 1e-6
+ENDLESS = (
+    "the random effects reproduce the response exactly: the residual variance goes to zero and the "
+    "likelihood has no maximum. Take columns out of the random terms, or group by a column with "
+    "more rows per level"
+)
 # absolute rounding error of the criterion worth a warning
 LOST = 1e-4
 
@@ -62,11 +71,15 @@ def fit_model(
     random: bool,
 ) -> Fit:
     """Fit a model with (`random`) or without random terms; see `mixedmodels.lmer`."""
+    if not isinstance(reml, bool | np.bool_):
+        raise ModelError(f"reml must be True or False, not {reml!r}")
     data = snapshot(data)
     parsed = with_contrasts(parse(formula, column_names(data)), contrasts or {})
     _check_random(parsed, random=random)
     columns, arrays = _read(parsed, data, weights, offset)
     design, rows = build_design(parsed, columns)
+    warn_shared_columns(design)
+    warn_same_groups(design, rows)
     moments = collect_moments(design, rows)
     warn_constant_slopes(design, moments)
     working = make_working(design, moments)
@@ -77,7 +90,7 @@ def fit_model(
     theta = (
         None
         if start is None
-        else working_theta(working, design, np.asarray(start, np.float64), rows.weight_scale)
+        else working_theta(working, design, _floats(start, "start"), rows.weight_scale)
     )
     _warn_rank(design.x_names, working)
     return _optimise(
@@ -87,18 +100,17 @@ def fit_model(
 
 def refit(model: Fit, y: ArrayLike) -> Fit:
     """Fit the same model to another response on the same rows; see `FittedModel.refit`."""
-    values = np.asarray(y, dtype=np.float64)
+    values = _floats(y, "the new response")
     source, rows = model.source, model.rows
     if values.ndim != 1 or len(values) not in (model.n_obs, source.n_rows):
         raise DataError(
-            f"the new response has {values.size} values; the model has {model.n_obs} rows"
+            f"the new response has shape {values.shape}; the model has {model.n_obs} rows"
             + (f" (of {source.n_rows} given)" if source.n_rows != model.n_obs else "")
         )
     if len(values) != model.n_obs and source.complete is not None:
         values = values[source.complete]
-    total = float(values.sum())
-    if not np.isfinite(total):
-        bad = int((~np.isfinite(values)).sum())
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
         raise DataError(f"the new response has {bad} values that are missing or infinite")
     if rows.offset is not None:
         values = values - rows.offset
@@ -153,7 +165,8 @@ def update(
     return fit_model(
         text,
         source.data if data is None else data,
-        reml=(model.reml or not model.has_random) if reml is None else reml,
+        reml=bool(parsed.random)
+        and ((model.reml or not model.has_random) if reml is None else reml),
         weights=arrays.get("weights"),
         offset=arrays.get("offset"),
         contrasts=model.options["contrasts"],
@@ -178,6 +191,13 @@ def updated_formula(old: str, new: str) -> str:
     left = old_left.strip() if left.strip() in ("", ".") else left.strip()
     right = re.sub(r"(?<![\w.`])\.(?![\w.`])", lambda _: old_right.strip(), right.strip())
     return f"{left} ~ {right}"
+
+
+def _floats(values: ArrayLike, what: str) -> Array:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{what} must hold numbers") from None
 
 
 def _check_random(parsed: ParsedFormula, *, random: bool) -> None:
@@ -231,10 +251,12 @@ def _optimise(
     objective = Objective(working.blocks, working.templates, moments.n, p, reml)
     if start is None:
         start = _start(working, moments.n)
+    elif not _has_value(objective, start):
+        raise DataError("start is out of reach: the criterion has no finite value there")
     exact = _is_exact(objective)
     if exact:
         start = np.zeros_like(start)
-    optimum = _stay(objective, start) if exact or not len(start) else minimise(objective, start)
+    optimum = _stay(objective, start) if exact or not len(start) else _search(objective, start)
     model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
     _warn_outcome(model, exact=exact)
     return model
@@ -255,6 +277,35 @@ def _is_exact(objective: Objective) -> bool:
     # working X has orthogonal columns of squared length n
     explained = float(np.square(cross[:-1, -1]).sum()) / objective.n
     return total - explained <= EXACT * total
+
+
+def _has_value(objective: Objective, theta: Array) -> bool:
+    """Whether the criterion can be worked out at theta."""
+    if not len(theta):
+        return True
+    try:
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(objective.evaluate(theta).value))
+    except np.linalg.LinAlgError:
+        return False
+
+
+def _search(objective: Objective, start: Array) -> Optimum:
+    """Minimise; a criterion that falls without end is the data's fault, not the optimiser's.
+
+    Raises
+    ------
+    DataError
+        The residual variance goes to zero.
+    """
+    try:
+        optimum = minimise(objective, start)
+    except np.linalg.LinAlgError:  # Lambda grew until X is lost in Z Lambda
+        raise DataError(ENDLESS) from None
+    total = float(objective.blocks.cross[-1, -1])
+    if optimum.verdict == "not converged" and optimum.at.profile.r2 < VANISHING * total:
+        raise DataError(ENDLESS)
+    return optimum
 
 
 def _stay(objective: Objective, theta: Array) -> Optimum:
@@ -289,7 +340,11 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
         return
     if model.optimum.verdict == "boundary optimum":
         warn(model.convergence.message, SingularFitWarning)
-    elif model.optimum.verdict in ("not converged", "not identified"):
+    elif model.optimum.verdict == "not converged" or (
+        # of columns in two terms the design has warned already
+        model.optimum.verdict == "not identified"
+        and not any(map(shared_columns, model.design.groups))
+    ):
         warn(model.convergence.message, ConvergenceWarning)
     lost = _lost_digits(model)
     if lost > LOST:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,13 @@ from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
 from mixedmodels.design.frame import (
     Columns,
     column_names,
+    column_values,
     frame_kind,
     read,
     to_native,
     to_series,
 )
+from mixedmodels.design.grouping import part_labels
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import two_sided
@@ -44,8 +47,8 @@ def predict(
         raise ModelError(f"new_levels must be 'error' or 'zero', not {new_levels!r}")
     if interval not in (None, "confidence", "prediction"):
         raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
-    if not 0.0 < level < 1.0:
-        raise ModelError(f"level must lie between 0 and 1, not {level}")
+    if not isinstance(level, Real) or not 0.0 < level < 1.0:
+        raise ModelError(f"level must lie between 0 and 1, not {level!r}")
     if newdata is None:
         mean = fit.fixed_part + (fit.random_part(groups) if groups else 0.0)
         if interval is None:
@@ -70,6 +73,8 @@ def chosen_groups(fit: Fit, *, random: bool | Sequence[str]) -> tuple[int, ...]:
     if isinstance(random, bool | np.bool_):
         return tuple(range(len(fit.design.groups))) if random else ()
     names = [g.name for g in fit.design.groups]
+    if not isinstance(random, Sequence):
+        raise ModelError(f"random must be True, False or names of grouping factors, not {random!r}")
     wanted = [random] if isinstance(random, str) else list(random)
     unknown = [name for name in wanted if name not in names]
     if unknown:
@@ -125,13 +130,13 @@ def _read_new(
     arrays: dict[str, Any] = {}
     if offset is not None:
         arrays["offset"] = offset
-    elif fit.rows.offset is not None and not formula.offsets:
-        given = fit.source.arrays.get("offset")
+    elif "offset" in fit.source.arrays:
+        given = fit.source.arrays["offset"]
         if not isinstance(given, str):
             raise DataError(
                 "the model was fitted with an offset given as values: give offset= for the new rows"
             )
-        arrays["offset"] = newdata[given]
+        arrays["offset"] = column_values(newdata, given, "offset", "newdata")
     forced = [v for v in covariates if v in fit.design.factors]
     try:
         columns = read(
@@ -153,8 +158,9 @@ def _read_new(
 
 
 def _length(data: Any) -> int:
-    if isinstance(data, dict):
-        return len(next(iter(data.values()), ()))
+    if isinstance(data, Mapping):
+        first = next(iter(data.values()), ())
+        return len(first) if hasattr(first, "__len__") else 1  # `read` refuses a single value
     return len(data)
 
 
@@ -178,7 +184,7 @@ def _new_rows(
 
     def matrix(source: str) -> Array:
         if source not in matrices:
-            matrices[source] = evaluate_new(design.specs[source], source, table)
+            matrices[source] = evaluate_new(design, source, columns, table)
         return matrices[source]
 
     x_user = matrix(design.formula.fixed)[:, working.fixed.kept]
@@ -197,7 +203,7 @@ def _new_rows(
         code = match_levels(fit, k, columns, new_levels)
         z_user = np.concatenate(
             [
-                matrix(term.source)[:, list(term.picks)][:, kept.kept]
+                matrix(term.source)[:, kept.kept]
                 for term, kept in zip(group.terms, working.terms[k], strict=True)
             ],
             axis=1,
@@ -238,8 +244,9 @@ def match_levels(fit: Fit, k: int, columns: Columns, new_levels: NewLevels) -> N
         combined = np.ravel_multi_index([p.codes for p in parts], tuple(width))
         distinct, codes = np.unique(combined, return_inverse=True)
         at = np.unravel_index(distinct, tuple(width))
+        names = [part_labels(p) for p in parts]
         labels = [
-            ":".join(str(p.levels[i]) for p, i in zip(parts, index, strict=True))
+            ":".join(name[i] for name, i in zip(names, index, strict=True))
             for index in zip(*(a.tolist() for a in at), strict=True)
         ]
     found = np.array([position.get(label, -1) for label in labels], np.intp)
@@ -373,7 +380,10 @@ def simulate(
     """Draw responses from the fitted model; see `FittedModel.simulate`."""
     if n < 1:
         raise ModelError(f"n must be at least 1, not {n}")
-    rng = np.random.default_rng(seed)
+    try:
+        rng = np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"seed={seed!r} cannot seed a generator: {error}") from None
     out = np.empty((n, fit.n_obs))
     noise_sd: Any = fit.sigma
     if fit.rows.weights is not None:

@@ -346,6 +346,14 @@ class Fit:
         return y if self.rows.offset is None else y + self.rows.offset
 
     @cached_property
+    def residual_quantiles(self) -> Array:
+        """Least, quartiles and greatest of the residuals over sigma, shape (5,)."""
+        scaled = (self.response - self.fitted) / self.sigma
+        if self.rows.weights is not None:
+            scaled = scaled * np.sqrt(self.rows.weights * self.rows.weight_scale)
+        return np.quantile(scaled, (0.0, 0.25, 0.5, 0.75, 1.0))
+
+    @cached_property
     def convergence(self) -> Convergence:
         """How the fit ended: numbers, verdict and sentence."""
         optimum = self.optimum

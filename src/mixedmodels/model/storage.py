@@ -24,7 +24,6 @@ from mixedmodels.likelihood.working import Working, make_working, respond
 from mixedmodels.model import archive
 from mixedmodels.model.archive import OtherVersionError, Parts, Stored, number, texts
 from mixedmodels.model.fitted import FittedModel
-from mixedmodels.model.predict import residuals
 from mixedmodels.model.record import Fit
 from mixedmodels.model.storage_design import read_design, write_design
 from mixedmodels.model.storage_rows import RowsNotKept, read_source, write_source
@@ -136,13 +135,13 @@ def _package_version() -> str:
 
 
 def _residual_quantiles(model: Fit) -> list[float] | None:
-    """Least, quartiles and greatest of the scaled residuals, which a summary shows."""
-    if isinstance(model.rows, RowsNotKept):
-        known = vars(model).get("residual_quantiles")
-        return None if known is None else known.tolist()
+    """Quantiles of the scaled residuals, which a summary shows; None where they are not known."""
     if model.sigma == 0.0:
         return None
-    return [float(q) for q in np.quantile(residuals(model, "scaled"), (0, 0.25, 0.5, 0.75, 1))]
+    try:
+        return [float(q) for q in model.residual_quantiles]
+    except ModelError:
+        return None
 
 
 # --- moments and the optimum --------------------------------------------------------------------

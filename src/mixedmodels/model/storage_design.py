@@ -31,7 +31,7 @@ def write_design(model: Fit, arrays: Parts) -> dict[str, Any]:
         terms = []
         for t, term in enumerate(group.terms):
             arrays[f"recipe_{k}_{t}"] = term.recipe
-            terms.append({"random": _place(design.formula, term, group), "picks": [*term.picks]})
+            terms.append({"random": _place(design.formula, term, group)})
         groups.append({"levels": [*group.levels], "terms": terms})
     for k, parent in enumerate(design.structure.parents):
         arrays[f"parents_{k}"] = parent
@@ -147,12 +147,8 @@ def _read_group(
     for t, described in enumerate(typed(entry, "terms", list)):
         random = formula.random[typed(described, "random", int)]
         names = column_names(specs[random.columns], formula.labels)
-        picks = tuple(int(i) for i in typed(described, "picks", list))
-        if not picks or not all(0 <= i < len(names) for i in picks):
-            raise ValueError(f"random term {t + 1} of group {k + 1} picks columns it has not")
-        recipe = stored.finite(f"recipe_{k}_{t}", size, len(picks))
-        chosen = tuple(names[i] for i in picks)
-        terms.append(TermDesign(random.text, chosen, recipe, random.columns, picks))
+        recipe = stored.finite(f"recipe_{k}_{t}", size, len(names))
+        terms.append(TermDesign(random.text, names, recipe, random.columns))
         variables.add(random.group.variables)
     if len({frozenset(names) for names in variables}) != 1:
         raise ValueError(f"the terms of group {k + 1} have different groupings")

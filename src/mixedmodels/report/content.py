@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 from mixedmodels.arrays import Array
+from mixedmodels.errors import ModelError
 from mixedmodels.model.record import Fit
 from mixedmodels.report.layout import (
     Block,
@@ -115,10 +116,11 @@ def scaled_residuals(fit: Fit) -> Block:
     heading = "Scaled residuals"
     if fit.sigma == 0.0:
         return Prose(heading, ("undefined: the residual variance is 0",))
-    residuals = (fit.response - fit.fitted) / fit.sigma
-    if fit.rows.weights is not None:
-        residuals = residuals * np.sqrt(fit.rows.weights * fit.rows.weight_scale)
-    row = tuple(fixed(float(q), 3) for q in np.quantile(residuals, (0, 0.25, 0.5, 0.75, 1)))
+    try:
+        quantiles = fit.residual_quantiles
+    except ModelError:
+        return Prose(heading, ("not known: the model does not hold its rows",))
+    row = tuple(fixed(float(q), 3) for q in quantiles)
     return Table(heading, ("min", "1Q", "median", "3Q", "max"), (row,), 0)
 
 
@@ -215,7 +217,9 @@ def least_squares(fit: Fit) -> Iterator[tuple[str, str]]:
     constant = fit.working.fixed.constant is not None
     if p == constant:
         return
-    explained = _explained(fit, centred=constant)
+    # working columns are orthogonal with squared length n; y is centred where X holds a constant
+    along = fit.objective.blocks.cross[:-1, -1] * fit.design.y_scale
+    explained = float(along @ along) / fit.n_obs * fit.rows.weight_scale
     residual = fit.sigma**2 * df
     r2 = explained / (explained + residual)
     adjusted = 1.0 - (1.0 - r2) * (fit.n_obs - constant) / df
@@ -226,15 +230,6 @@ def least_squares(fit: Fit) -> Iterator[tuple[str, str]]:
     tail = p_value(float(special.fdtrc(df_model, df, f)))
     tail = tail if tail.startswith("<") else f"= {tail}"
     yield "F statistic", f"{number(f)} on {df_model} and {df} degrees of freedom, p {tail}"
-
-
-def _explained(fit: Fit, *, centred: bool) -> float:
-    """Weighted sum of squares of the fitted values without offset."""
-    values = fit.fixed_part if fit.rows.offset is None else fit.fixed_part - fit.rows.offset
-    weights = np.ones(fit.n_obs) if fit.rows.weights is None else fit.rows.weights
-    if centred:
-        values = values - np.average(values, weights=weights)
-    return float(weights @ np.square(values)) * fit.rows.weight_scale
 
 
 def correlations(fit: Fit) -> Table:
