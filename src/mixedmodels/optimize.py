@@ -21,6 +21,8 @@ from mixedmodels.likelihood.objective import Evaluation, Objective
 # a predicted decrease d is a step of sqrt(d) standard errors: this one is 3e-7 of them
 DECREASE_TOLERANCE = 1e-13
 MAX_EVALUATIONS = 200
+# variance parameters up to which the last Hessian is taken by differences of the gradient
+MOST_DIFFERENCES = 12
 # entries of Lambda in working units (columns of unit mean square) below which a zero is tried
 SMALL_FACTOR = 1e-3
 
@@ -59,7 +61,8 @@ class _Search:
     on_step: Callable[[Evaluation], None] | None
     at: Evaluation
     hessian: Array
-    fresh: bool = True
+    # what secant steps have shown the average information to miss
+    correction: Array
     radius: float = 1.0
     evaluations: int = 1
 
@@ -67,13 +70,9 @@ class _Search:
         self.evaluations += 1
         return self.objective.evaluate(theta)
 
-    def refresh(self) -> None:
-        """Replace a secant Hessian by the real one."""
-        if not self.fresh:
-            self.hessian, self.fresh = self.objective.hessian(self.at), True
-
-    def move(self, new: Evaluation, hessian: Array, *, fresh: bool) -> None:
-        self.at, self.hessian, self.fresh = new, hessian, fresh
+    def move(self, new: Evaluation) -> None:
+        """Accept a point, keeping what is known of the curvature."""
+        self.at, self.hessian = new, self.objective.hessian(new) + self.correction
 
 
 def minimise(
@@ -94,14 +93,16 @@ def minimise(
     Optimum
     """
     at = objective.evaluate(start)
-    search = _Search(objective, on_step, at, objective.hessian(at))
+    none = np.zeros((len(start), len(start)))
+    search = _Search(objective, on_step, at, objective.hessian(at), none)
     _descend(search)
     for _ in range(10):
         _snap_to_zero(search)
-        escape = _escape(search)
+        _certify(search)
+        escape = _escape(search) or _leave_saddle(search)
         if escape is None:
             break
-        search.move(escape, objective.hessian(escape), fresh=True)
+        search.move(escape)
         _descend(search)
     return _judge(search)
 
@@ -113,12 +114,9 @@ def _descend(search: _Search) -> None:
         values, vectors = eigh(search.hessian)
         predicted = _newton_decrease(search.at.gradient, values, vectors)
         if predicted < DECREASE_TOLERANCE * max(1.0, 1e-5 * abs(search.at.value)):
-            if search.fresh:
-                return
-            search.refresh()
-        elif not _try_step(search, values, vectors):
-            break
-    search.refresh()
+            return
+        if not _try_step(search, values, vectors):
+            return
 
 
 def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
@@ -133,30 +131,53 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
     ratio = actual / model if model > 0 else 0.0
     if not np.isfinite(new.value) or (actual < -noise and ratio < 1e-4):
         search.radius = 0.25 * length
-        search.refresh()
         return model >= 10.0 * noise and length >= 1e-12
     if ratio > 0.75 and length > 0.9 * search.radius:
         search.radius *= 3.0
     elif ratio < 0.25:
         search.radius = 0.5 * length
-    hessian, fresh = _next_hessian(search, new)
-    search.move(new, hessian, fresh=fresh)
+    _learn(search, new)
+    search.move(new)
     if search.on_step is not None:
         search.on_step(new)
     return model > noise or actual > noise
 
 
-def _next_hessian(search: _Search, new: Evaluation) -> tuple[Array, bool]:
-    """Fresh Hessian where it is cheap, else the symmetric rank-one secant update."""
+def _learn(search: _Search, new: Evaluation) -> None:
+    """Symmetric rank-one update of the correction, so that the last secant is met exactly.
+
+    Structured as in Dennis, Gay and Welsch (1981), ACM Trans. Math. Softw. 7, 348-368: what is known
+    of the curvature is evaluated afresh, the secant holds the rest.
+    """
     blocks = search.objective.blocks
-    if blocks.exact_hessian or blocks.cheap:
-        return search.objective.hessian(new), True
-    hessian, step = search.hessian, new.theta - search.at.theta
-    residual = new.gradient - search.at.gradient - hessian @ step
+    if blocks.exact_hessian:
+        return
+    step = new.theta - search.at.theta
+    expected = (search.objective.hessian(new) + search.correction) @ step
+    residual = new.gradient - search.at.gradient - expected
     scale = float(residual @ step)
     if abs(scale) > 1e-8 * float(np.linalg.norm(residual) * np.linalg.norm(step)):
-        hessian = hessian + np.multiply.outer(residual, residual) / scale
-    return hessian, False
+        search.correction = search.correction + np.multiply.outer(residual, residual) / scale
+
+
+def _certify(search: _Search) -> None:
+    """Replace an approximate Hessian by the real one, where that is affordable."""
+    blocks = search.objective.blocks
+    if not blocks.exact_hessian and blocks.cheap and len(search.at.theta) <= MOST_DIFFERENCES:
+        search.hessian = search.objective.difference_hessian(search.at)
+
+
+def _leave_saddle(search: _Search) -> Evaluation | None:
+    """A lower point along negative curvature, if the stationary point is a saddle."""
+    values, vectors = eigh(search.hessian)
+    if not len(values) or values[0] > -1e-6 * max(1.0, float(values[-1])):
+        return None
+    lowest = search.at.value - 1e-10 * max(1.0, 1e-3 * abs(search.at.value))
+    for length in (1.0, -1.0, 0.1, -0.1, 0.01, -0.01):
+        new = search.evaluate(search.at.theta + length * vectors[:, 0])
+        if new.value < lowest:
+            return new
+    return None
 
 
 def _floor(values: Array) -> Array:
@@ -205,7 +226,7 @@ def _snap_to_zero(search: _Search) -> None:
     new = search.evaluate(theta_from_factors(templates, snapped))
     # a zero is preferred while it costs no more than a criterion can be told apart
     if new.value <= search.at.value + 1e-10 * max(1.0, 1e-3 * abs(search.at.value)):
-        search.move(new, search.objective.hessian(new), fresh=True)
+        search.move(new)
 
 
 def _truncate(block: Array) -> tuple[Array, bool]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import mixedmodels as mm
-from mixedmodels.errors import ConvergenceWarning, MixedModelsError, MixedModelsWarning
+from mixedmodels.errors import ConvergenceWarning, DataError, MixedModelsWarning
 from tests.optimize.precise import Exact, exact_criterion, exact_groups, exact_optimum
 
 
@@ -51,31 +51,44 @@ def test_a_large_ratio_is_no_lack_of_identification(random: str) -> None:
     assert mm.lmer(f"y ~ x + {random}", data, reml=False).convergence.verdict == "optimum"
 
 
+@pytest.mark.xfail(
+    raises=(ConvergenceWarning, DataError), strict=False,
+    reason="a large ratio and lost digits look like a residual variance that vanishes",
+)
+def test_a_large_ratio_is_no_vanishing_residual() -> None:
+    data, groups = problem(1e4, seed=0)
+    model = mm.lmer("y ~ x + (1 | g)", data, reml=False)
+    _, best = exact_optimum(groups, 1e4, reml=False)
+    assert abs(model.criterion - float(best)) < 1e-4
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("ratio", [1e5, 1e6, 1e7])
 def test_lost_digits_are_said(ratio: float, seed: int) -> None:
+    """A result comes with a warning and is as near as its digits allow; or none comes."""
     data, groups = problem(ratio, seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = mm.lmer("y ~ x + (1 | g)", data)
-    assert any(issubclass(w.category, MixedModelsWarning) for w in caught)
+        try:
+            model = mm.lmer("y ~ x + (1 | g)", data)
+        except DataError:
+            return
     _, best = exact_optimum(groups, ratio, reml=True)
-    assert abs(model.criterion - float(best)) < 1e-11 * ratio**2 / 5
+    error = abs(model.criterion - float(best))
+    assert error < 1e-11 * ratio**2 / 5
+    assert error < 1e-6 or any(issubclass(w.category, MixedModelsWarning) for w in caught)
     # fixed effects and sigma last longer than theta
     assert model.sigma == pytest.approx(1.0, abs=0.15)
     assert model.beta[1] == pytest.approx(1.0, abs=0.2)
 
 
-@pytest.mark.xfail(
-    raises=np.linalg.LinAlgError, strict=False, reason="rounding decides how far the solve comes"
-)
 @pytest.mark.parametrize("ratio", [1e8, 1e9, 1e12])
-def test_beyond_all_digits_is_refused_in_our_own_words(ratio: float) -> None:
+def test_beyond_all_digits_nothing_comes_in_silence(ratio: float) -> None:
     data, _ = problem(ratio, seed=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             mm.lmer("y ~ x + (1 | g)", data)
-        except MixedModelsError:
+        except DataError:
             return
     assert any(issubclass(w.category, MixedModelsWarning) for w in caught)

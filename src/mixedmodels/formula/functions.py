@@ -341,11 +341,13 @@ def _whole_levels(values: Any) -> Any:
 
 
 def _factor(values: Any, levels: list[Any] | None = None) -> Any:
-    return C(_whole_levels(values), levels=levels)
+    values = _whole_levels(values)
+    return C(values, levels=_all_levels(values, levels))
 
 
 def _ordered(values: Any, levels: list[Any] | None = None) -> Any:
-    return C(_whole_levels(values), contrasts=PolyContrasts(), levels=levels)
+    values = _whole_levels(values)
+    return C(values, contrasts=PolyContrasts(), levels=_all_levels(values, levels))
 
 
 def _relevel(values: Any, ref: Any) -> Any:
@@ -353,6 +355,20 @@ def _relevel(values: Any, ref: Any) -> Any:
     if _label(ref) not in known:
         raise DataError(f"{ref!r} is not one of the levels {', '.join(map(repr, known))}")
     return C(values, contrasts=TreatmentContrasts(base=known[_label(ref)]))
+
+
+def _all_levels(values: Any, levels: list[Any] | None) -> list[Any] | None:
+    """The levels asked for, as the column holds them; formulaic loses rows of any other."""
+    if levels is None:
+        return None
+    wanted, known = [_label(level) for level in levels], _known(values)
+    outside = [label for label in known if label not in wanted]
+    if outside:
+        raise DataError(
+            f"levels= leaves out {', '.join(map(repr, outside))}; name every level of the data, "
+            "or drop these rows"
+        )
+    return [known.get(label, label) for label in wanted]
 
 
 def _known(values: Any) -> dict[str, Any]:

@@ -108,6 +108,39 @@ class CrossedBlocks:
             out.append(np.concatenate([own, fixed], axis=1))
         return out
 
+    def fixed_products(self) -> list[Array]:
+        """``Z' W [X y]`` of each factor, shape (q, w, n_levels)."""
+        w = self.cross.shape[0]
+        return [self.g[:, -w:], *self._by_factor(self.rest_w)]
+
+    def _by_factor(self, stacked: Array) -> list[Array]:
+        """Split (m, s) into (q, s, n_levels) for each of the other factors."""
+        return [
+            stacked[part].reshape(n, q, -1).transpose(1, 2, 0)
+            for (q, n), part in zip(self.sizes, self.slices, strict=True)
+        ]
+
+    def cross_times(self, effects: Sequence[Array]) -> list[Array]:
+        """``Z'WZ`` times effects of shape (q, s, n_levels) per factor."""
+        q, s, n_levels = effects[0].shape
+        first = _level_major(effects[0])
+        others = np.concatenate([_level_major(e) for e in effects[1:]])
+        own = np.einsum("abl,bsl->asl", self.g[:, :q], effects[0])
+        linked = (self.links @ others).reshape(n_levels, q, s).transpose(1, 2, 0)
+        return [own + linked, *self._by_factor(self.links.T @ first + self.rest @ others)]
+
+    def forward(
+        self, reduced: CrossedReduced, factors: Sequence[Array], right: Sequence[Array]
+    ) -> Array:
+        """``R' Lambda Omega^-1 Lambda' R`` for R of shape (q, s, n_levels) per factor."""
+        scaled = np.einsum("ba,bsl->asl", factors[0], right[0])
+        solved = np.einsum("abl,bsl->asl", inverse_omega(self.g, factors[0]), scaled)
+        total = np.einsum("asl,atl->st", scaled, solved)
+        others = np.concatenate([_level_major(r) for r in right[1:]])
+        others = self._scale_rows(others - reduced.v_rest.T @ _level_major(scaled), factors)
+        half = linalg.solve_triangular(reduced.cholesky, others, lower=True, check_finite=False)
+        return np.asarray(total + half.T @ half)
+
     def reduce(self, factors: Sequence[Array]) -> CrossedReduced:
         """Eliminate every factor at the given ``Lambda``s."""
         w = self.cross.shape[0]

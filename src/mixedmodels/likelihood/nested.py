@@ -106,6 +106,48 @@ class NestedBlocks:
             for stage in self.stages
         ]
 
+    def fixed_products(self) -> list[Array]:
+        """``Z' W [X y]`` of each factor, shape (q, w, n_levels)."""
+        w = self.cross.shape[0]
+        return [stage.g[:, -w:] for stage in self.stages]
+
+    def cross_times(self, effects: Sequence[Array]) -> list[Array]:
+        """``Z'WZ`` times effects of shape (q, s, n_levels) per factor."""
+        out = [
+            np.einsum("abl,bsl->asl", stage.g[:, : stage.g.shape[0]], effect)
+            for stage, effect in zip(self.stages, effects, strict=True)
+        ]
+        for k, stage in enumerate(self.stages):
+            offset, above = stage.g.shape[0], np.arange(stage.g.shape[-1])
+            for j in range(k + 1, len(self.stages)):
+                above = self.stages[j - 1].parent[above]
+                width = self.stages[j].g.shape[0]
+                link = stage.g[:, offset : offset + width]
+                out[k] = out[k] + np.einsum("abl,bsl->asl", link, effects[j][:, :, above])
+                down = np.einsum("abl,asl->bsl", link, effects[k])
+                out[j] = out[j] + np.add.reduceat(down, stage.starts[j - k - 1], axis=-1)
+                offset += width
+        return out
+
+    def forward(self, reduced: Reduced, factors: Sequence[Array], right: Sequence[Array]) -> Array:
+        """``R' Lambda Omega^-1 Lambda' R`` for R of shape (q, s, n_levels) per factor."""
+        pending = list(right)
+        total = np.zeros((right[0].shape[1],) * 2)
+        for k, (stage, factor) in enumerate(zip(self.stages, factors, strict=True)):
+            scaled = np.einsum("ba,bsl->asl", factor, pending[k])
+            solved = np.einsum("abl,bsl->asl", inverse_omega(reduced.g[k], factor), scaled)
+            total += np.einsum("asl,atl->st", scaled, solved)
+            offset = stage.g.shape[0]
+            for j in range(k + 1, len(self.stages)):
+                width = self.stages[j].g.shape[0]
+                link = reduced.p[k][:, offset : offset + width]
+                explained = np.einsum("abl,asl->bsl", link, solved)
+                pending[j] = pending[j] - np.add.reduceat(
+                    explained, stage.starts[j - k - 1], axis=-1
+                )
+                offset += width
+        return total
+
     def reduce(self, factors: Sequence[Array]) -> Reduced:
         """Eliminate every factor at the given ``Lambda``s."""
         g_list = [stage.g for stage in self.stages]

@@ -22,6 +22,7 @@ from scipy.linalg import lapack
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.covariance import Template, factors_from_theta, theta_from_factors
 from mixedmodels.likelihood.curvature import exact_hessian
+from mixedmodels.likelihood.information import average_information
 from mixedmodels.likelihood.nested import Derivatives
 
 
@@ -177,9 +178,9 @@ class Objective:
         return Profile(value, coefs, r2, vcov)
 
     def hessian(self, at: Evaluation) -> Array:
-        """Hessian in theta: exact for one grouping factor, else differences of the gradient."""
+        """Hessian in theta: exact for one grouping factor, else average information."""
+        rho = self.nu / at.profile.r2
         if self.blocks.exact_hessian:
-            rho = self.nu / at.profile.r2
             return exact_hessian(
                 self.templates[0],
                 at.factors[0],
@@ -190,6 +191,20 @@ class Objective:
                 self.nu,
                 None if self.reml else at.profile.vcov,
             )
+        return average_information(
+            self.blocks,
+            self.templates,
+            at.factors,
+            at.reduced,
+            at.profile.coefs,
+            at.profile.vcov,
+            at.by_covariance,
+            rho,
+            self.nu,
+        )
+
+    def difference_hessian(self, at: Evaluation) -> Array:
+        """Hessian in theta by differences of the exact gradient."""
         n_theta = len(at.theta)
         hessian = np.empty((n_theta, n_theta))
         for j in range(n_theta):
