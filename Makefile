@@ -12,7 +12,8 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -ra
+	# two workers, each with one linear-algebra thread
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -ra
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m mixedmodels.demo

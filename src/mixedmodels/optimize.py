@@ -127,7 +127,7 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
     model = -float(at.gradient @ step + 0.5 * step @ search.hessian @ step)
     new = search.evaluate(at.theta + step)
     actual = at.value - new.value
-    noise = 1e-13 * max(1.0, abs(at.value))
+    noise = 1e-13 + search.objective.rounding(at.profile)
     ratio = actual / model if model > 0 else 0.0
     if not np.isfinite(new.value) or (actual < -noise and ratio < 1e-4):
         search.radius = 0.25 * length
@@ -146,7 +146,7 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
 def _learn(search: _Search, new: Evaluation) -> None:
     """Symmetric rank-one update of the correction, so that the last secant is met exactly.
 
-    Structured as in Dennis, Gay and Welsch (1981), ACM Trans. Math. Softw. 7, 348-368: what is known
+    Structured as in Dennis, Gay and Welsch (1981, ACM Trans. Math. Softw. 7, 348-368): the known part
     of the curvature is evaluated afresh, the secant holds the rest.
     """
     blocks = search.objective.blocks
@@ -274,6 +274,15 @@ def _falling_direction(own: Array, slope: Array, tolerance: float) -> Array | No
     return None if slopes[0] >= -tolerance else np.asarray(unused @ directions[:, 0])
 
 
+def _row_lengths(search: _Search) -> Array:
+    """For each theta, the relative standard deviation of the column of Z that it belongs to."""
+    lengths = [
+        np.sqrt(np.square(factor).sum(axis=1))[template.rows]
+        for template, factor in zip(search.objective.templates, search.at.factors, strict=True)
+    ]
+    return np.concatenate([np.empty(0), *lengths])
+
+
 def _judge(search: _Search) -> Optimum:
     at = search.at
     values, vectors = eigh(search.hessian)
@@ -284,12 +293,16 @@ def _judge(search: _Search) -> Optimum:
         for t, f in zip(search.objective.templates, at.factors, strict=True)
         for part in t.parts
     )
-    scale = max(1.0, float(values.max(initial=0.0)))
-    if predicted > 1e-6 * max(1.0, 1e-5 * abs(at.value)):
+    # curvature per relative change, so that variances of different size count alike
+    unit = np.maximum(1.0, _row_lengths(search))
+    curvature, _ = eigh(search.hessian * np.multiply.outer(unit, unit))
+    scale = max(1.0, float(curvature.max(initial=0.0)))
+    noise = search.objective.rounding(at.profile)
+    if predicted > max(1e-6, 1e-11 * abs(at.value), 10.0 * noise):
         verdict = "not converged"
     elif singular:
         verdict = "boundary optimum"
-    elif len(values) and values[0] < 1e-7 * scale:
+    elif len(values) and curvature[0] < 1e-7 * scale:
         verdict = "not identified"
     else:
         verdict = "optimum"

@@ -92,7 +92,10 @@ def test_fixed_part(right, fixed):
 RANDOM = [
     ("(x | g)", [("1 + `x`", True, "g")]),
     ("(1 + x || g)", [("1", False, "g"), ("0 + `x`", False, "g")]),
-    ("(0 + x*z || g)", [("0 + `x`", False, "g"), ("0 + `z`", False, "g"), ("0 + `x`:`z`", False, "g")]),
+    (
+        "(0 + x*z || g)",
+        [("0 + `x`", False, "g"), ("0 + `z`", False, "g"), ("0 + `x`:`z`", False, "g")],
+    ),
     ("(0 + x | g)", [("0 + `x`", True, "g")]),
     ("(x - 1 | g)", [("0 + `x`", True, "g")]),
     ("(1 | a/b/c)", [("1", True, "a"), ("1", True, "a:b"), ("1", True, "a:b:c")]),

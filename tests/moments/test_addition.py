@@ -19,8 +19,11 @@ few = settings(deadline=None, derandomize=True, max_examples=40)
 
 def subset(rows: Rows, at: NDArray[np.intp]) -> Rows:
     return Rows(
-        rows.base[:, at], rows.y[at], tuple(codes[at] for codes in rows.codes),
-        None if rows.weights is None else rows.weights[at], rows.weight_scale,
+        rows.base[:, at],
+        rows.y[at],
+        tuple(codes[at] for codes in rows.codes),
+        None if rows.weights is None else rows.weights[at],
+        rows.weight_scale,
         None if rows.offset is None else rows.offset[at],
     )
 
@@ -89,8 +92,12 @@ def test_levels_are_sums_over_rows(case: Case, seed: int) -> None:
 def test_new_response(case: Case, seed: int) -> None:
     model = case.prepare()
     new = Rows(
-        model.rows.base, np.random.default_rng(seed).normal(size=model.n_obs), model.rows.codes,
-        model.rows.weights, model.rows.weight_scale, model.rows.offset,
+        model.rows.base,
+        np.random.default_rng(seed).normal(size=model.n_obs),
+        model.rows.codes,
+        model.rows.weights,
+        model.rows.weight_scale,
+        model.rows.offset,
     )
     assert_equal_moments(
         with_response(model.design, new, model.moments), collect_moments(model.design, new)

@@ -19,9 +19,7 @@ class Exact:
     cross: tuple[tuple[Decimal, ...], ...]
 
 
-def exact_groups(
-    x: Sequence[float], y: Sequence[float], codes: Sequence[int]
-) -> tuple[Exact, ...]:
+def exact_groups(x: Sequence[float], y: Sequence[float], codes: Sequence[int]) -> tuple[Exact, ...]:
     """The doubles of a data set taken as exact numbers."""
     with localcontext() as context:
         context.prec = DIGITS

@@ -36,8 +36,14 @@ def problem(number: int) -> Case:
     rng = np.random.default_rng(7000 + number)
     fixed = str(rng.choice(["0", "1", "x", "x + f"]))
     return make_case(
-        shape, lefts, fixed, number, n=int(rng.integers(30, 61)), reml=bool(rng.integers(2)),
-        weighted=rng.random() < 0.3, zero_share=float(rng.choice([0.0, 0.6, 1.0])),
+        shape,
+        lefts,
+        fixed,
+        number,
+        n=int(rng.integers(30, 61)),
+        reml=bool(rng.integers(2)),
+        weighted=rng.random() < 0.3,
+        zero_share=float(rng.choice([0.0, 0.6, 1.0])),
     )
 
 
@@ -50,12 +56,12 @@ def best_found(case: Case, near: Array, n_starts: int = 4) -> float:
     rng = np.random.default_rng(len(near))
     starts = [near + 0.05, np.full(len(near), 1.0)]
     starts += [random_theta(case.problem, rng) for _ in range(n_starts - len(starts))]
-    ends = [
-        optimize.minimize(value, s, method="L-BFGS-B", options={"maxiter": 60}) for s in starts
-    ]
+    ends = [optimize.minimize(value, s, method="L-BFGS-B", options={"maxiter": 60}) for s in starts]
     best = min(ends, key=lambda e: e.fun)
     polish = optimize.minimize(
-        value, best.x, method="Nelder-Mead",
+        value,
+        best.x,
+        method="Nelder-Mead",
         options={"xatol": 1e-7, "fatol": 1e-10, "maxfev": 60 * len(near)},
     )
     return float(min(best.fun, polish.fun))

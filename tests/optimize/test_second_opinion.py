@@ -73,7 +73,6 @@ def test_a_start_without_variance_is_left(number: int) -> None:
 def test_zero_is_stationary_but_no_minimum() -> None:
     """Large variances: the criterion falls from theta = 0 though its gradient there is zero."""
 
-
     rng = np.random.default_rng(1)
     g, x = np.repeat(np.arange(12), 8), np.tile(np.arange(8.0), 12)
     b = rng.normal(size=(12, 2)) * [3.0, 1.0]

@@ -61,8 +61,11 @@ class Case:
         return quietly(
             lambda: mm.lmer(
                 **{
-                    "formula": self.formula, "data": self.data, "reml": self.reml,
-                    **self.options, **changes,
+                    "formula": self.formula,
+                    "data": self.data,
+                    "reml": self.reml,
+                    **self.options,
+                    **changes,
                 }
             )
         )
@@ -113,15 +116,25 @@ def columns(data: pd.DataFrame, names: tuple[str, ...]) -> Array:
 
 
 def make_case(
-    shape: str, lefts: tuple[str, ...], fixed: str, seed: int, *, n: int = 48, reml: bool = True,
-    weighted: bool = False, with_offset: bool = False, zero_share: float = 0.0,
+    shape: str,
+    lefts: tuple[str, ...],
+    fixed: str,
+    seed: int,
+    *,
+    n: int = 48,
+    reml: bool = True,
+    weighted: bool = False,
+    with_offset: bool = False,
+    zero_share: float = 0.0,
 ) -> Case:
     """A problem with the given structure and random numbers."""
     rng = np.random.default_rng(seed)
     data = pd.DataFrame(
         {
-            "x": rng.normal(0.5, 1.0, n), "z": rng.uniform(-1, 1, n),
-            "f": rng.permutation(np.resize(["u", "v"], n)), "w": rng.uniform(0.3, 3.0, n),
+            "x": rng.normal(0.5, 1.0, n),
+            "z": rng.uniform(-1, 1, n),
+            "f": rng.permutation(np.resize(["u", "v"], n)),
+            "w": rng.uniform(0.3, 3.0, n),
             "o": rng.normal(size=n),
         }
     )
@@ -139,19 +152,25 @@ def make_case(
     terms = tuple(terms[i] for i in order)
     X = columns(data, FIXED[fixed])
     problem = naive.Problem(
-        X, np.zeros(n), terms, data["w"].to_numpy() if weighted else None,
+        X,
+        np.zeros(n),
+        terms,
+        data["w"].to_numpy() if weighted else None,
         data["o"].to_numpy() if with_offset else None,
     )
     theta = random_theta(problem, rng, zero_share)
     solution = naive.Solution(problem, theta, reml)
     data["y"] = (
-        X @ rng.normal(size=X.shape[1]) + data["o"] * with_offset
+        X @ rng.normal(size=X.shape[1])
+        + data["o"] * with_offset
         + np.linalg.cholesky(solution.V) @ rng.normal(size=n)
     )
     problem = replace(problem, y=data["y"].to_numpy())
-    options = {name: short for name, short, used in (
-        ("weights", "w", weighted), ("offset", "o", with_offset)
-    ) if used}
+    options = {
+        name: short
+        for name, short, used in (("weights", "w", weighted), ("offset", "o", with_offset))
+        if used
+    }
     formula = f"y ~ {fixed} + " + " + ".join(bars)
     return Case(formula, data, problem, tuple(pairs[i][0] for i in order), reml, options)
 
@@ -220,7 +239,13 @@ def cases(draw: st.DrawFn, shapes: tuple[str, ...] = SHAPES) -> Case:
     shape = draw(st.sampled_from(shapes))
     lefts = draw(st.lists(st.sampled_from(sorted(LEFTS)), min_size=3, max_size=3))
     return make_case(
-        shape, tuple(lefts), draw(st.sampled_from(sorted(FIXED))), draw(st.integers(0, 10**6)),
-        n=draw(st.integers(30, 60)), reml=draw(st.booleans()), weighted=draw(st.booleans()),
-        with_offset=draw(st.booleans()), zero_share=draw(st.sampled_from([0.0, 0.0, 0.5])),
+        shape,
+        tuple(lefts),
+        draw(st.sampled_from(sorted(FIXED))),
+        draw(st.integers(0, 10**6)),
+        n=draw(st.integers(30, 60)),
+        reml=draw(st.booleans()),
+        weighted=draw(st.booleans()),
+        with_offset=draw(st.booleans()),
+        zero_share=draw(st.sampled_from([0.0, 0.0, 0.5])),
     )

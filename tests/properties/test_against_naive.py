@@ -80,7 +80,8 @@ def test_at_any_theta(case: Case, seed: int, zero_share: float) -> None:
     assert_same(case, model, theta)
     assert_allclose(
         np.abs(naive.Solution(case.problem, model.theta, case.reml).V),
-        np.abs(naive.Solution(case.problem, theta, case.reml).V), **CLOSE,
+        np.abs(naive.Solution(case.problem, theta, case.reml).V),
+        **CLOSE,
     )
 
 

@@ -30,10 +30,15 @@ LOOSE = {"rtol": 1e-4, "atol": 1e-4}
 def simple_cases(draw: st.DrawFn, lefts: tuple[str, ...] = ("1", "x", "x ||", "0 + f")) -> Case:
     """Cases whose fits are cheap."""
     return make_case(
-        draw(st.sampled_from(["one", "one", *SHAPES])), (draw(st.sampled_from(lefts)), "1"),
-        draw(st.sampled_from(sorted(FIXED))), draw(st.integers(0, 10**6)),
-        n=draw(st.integers(40, 60)), reml=draw(st.booleans()), weighted=draw(st.booleans()),
-        with_offset=draw(st.booleans()), zero_share=draw(st.sampled_from([0.0, 0.5])),
+        draw(st.sampled_from(["one", "one", *SHAPES])),
+        (draw(st.sampled_from(lefts)), "1"),
+        draw(st.sampled_from(sorted(FIXED))),
+        draw(st.integers(0, 10**6)),
+        n=draw(st.integers(40, 60)),
+        reml=draw(st.booleans()),
+        weighted=draw(st.booleans()),
+        with_offset=draw(st.booleans()),
+        zero_share=draw(st.sampled_from([0.0, 0.5])),
     )
 
 
@@ -94,9 +99,7 @@ def test_shift_and_scale_of_the_response(case: Case, shift: float, scale: float)
 @pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("shape", ["one", "nested", "crossed"])
 @pytest.mark.parametrize(("shift", "scale"), [(2000.0, 1.0), (-3.0, 1e5), (1e6, 1e-3)])
-def test_shift_and_scale_of_a_covariate(
-    shape: str, reml: bool, shift: float, scale: float
-) -> None:
+def test_shift_and_scale_of_a_covariate(shape: str, reml: bool, shift: float, scale: float) -> None:
     case = make_case(shape, ("x", "1"), "x", 21, n=60, reml=reml)
     a, b = case.fit(), case.fit(data=case.data.assign(x=shift + scale * case.data["x"]))
     moved = 2.0 * math.log(scale) if reml else 0.0
@@ -141,12 +144,11 @@ def test_means_of_equal_rows_with_their_number_as_weight(shape: str) -> None:
     rng = np.random.default_rng(9)
     m = rng.integers(1, 4, 50)
     theta = random_theta(case.problem, rng)
-    once = naive.Problem(
-        case.problem.X, case.problem.y, case.problem.terms, m.astype(np.float64)
-    )
+    once = naive.Problem(case.problem.X, case.problem.y, case.problem.terms, m.astype(np.float64))
     repeat = np.repeat(np.arange(50), m)
     many = naive.Problem(
-        case.problem.X[repeat], case.problem.y[repeat],
+        case.problem.X[repeat],
+        case.problem.y[repeat],
         tuple(naive.Term(t.codes[repeat], t.n_levels, t.z[repeat]) for t in case.problem.terms),
     )
     a = at_theta(case.prepare(weights=m.astype(np.float64)), theta)

@@ -146,6 +146,7 @@ def test_spellings_of_nesting(text: str) -> None:
     a = ours.predict(new, new_levels="zero", interval="prediction")
     b = plain.predict(
         case.data.assign(g=np.where(new["g"] == "99", "?", case.data["g"])),
-        new_levels="zero", interval="prediction",
+        new_levels="zero",
+        interval="prediction",
     )
     assert_allclose(a.to_numpy(), b.to_numpy(), rtol=1e-6)

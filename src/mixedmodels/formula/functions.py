@@ -351,6 +351,7 @@ def _ordered(values: Any, levels: list[Any] | None = None) -> Any:
 
 
 def _relevel(values: Any, ref: Any) -> Any:
+    values = _whole_levels(values)
     known = _known(values)
     if _label(ref) not in known:
         raise DataError(f"{ref!r} is not one of the levels {', '.join(map(repr, known))}")

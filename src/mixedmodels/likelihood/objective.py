@@ -25,6 +25,8 @@ from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.information import average_information
 from mixedmodels.likelihood.nested import Derivatives
 
+EPSILON = float(np.finfo(float).eps)
+
 
 class Blocks(Protocol):
     """What a storage type must answer."""
@@ -149,6 +151,11 @@ class Objective:
             reduced,
             weight,
         )
+
+    def rounding(self, profile: Profile) -> float:
+        """Rounding error of the criterion: r2 is a small difference of large sums of squares."""
+        total = float(self.blocks.cross[-1, -1])
+        return EPSILON * (abs(profile.value) + self.nu * total / profile.r2)
 
     def solve(self, reduced: Any) -> Profile:
         """Fixed effects and criterion from one elimination."""

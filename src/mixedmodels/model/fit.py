@@ -48,12 +48,13 @@ from mixedmodels.optimize import Optimum, minimise
 
 # residual sum of squares over total, below which the fit is exact up to rounding
 EXACT = 1e-14
-# the same with the random effects counted, where the search does not end
-VANISHING = 1e-6
+# the same with the random effects counted, where the search does not end: all digits are lost
+VANISHING = 1e-12
 ENDLESS = (
-    "the random effects reproduce the response exactly: the residual variance goes to zero and the "
-    "likelihood has no maximum. Take columns out of the random terms, or group by a column with "
-    "more rows per level"
+    "the residual variance cannot be told from zero. Either the random effects reproduce the "
+    "response exactly, and the likelihood has no maximum: take columns out of the random terms, or "
+    "group by a column with more rows per level. Or groups differ by a million residual standard "
+    "deviations, beyond double precision: subtract what is known of them from the response"
 )
 # absolute rounding error of the criterion worth a warning
 LOST = 1e-4
@@ -346,16 +347,10 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
         and not any(map(shared_columns, model.design.groups))
     ):
         warn(model.convergence.message, ConvergenceWarning)
-    lost = _lost_digits(model)
+    lost = model.objective.rounding(model.optimum.at.profile)
     if lost > LOST:
         warn(
             f"the residual standard deviation is only {model.sigma / model.design.y_scale:.1e} of "
             f"the response's: in double precision the criterion is exact to about {lost:.0e} only",
             ScaleWarning,
         )
-
-
-def _lost_digits(model: Fit) -> float:
-    """Rounding error of the criterion: r2 is a small difference of large sums of squares."""
-    total = float(model.objective.blocks.cross[-1, -1])
-    return model.objective.nu * float(np.finfo(float).eps) * total / model.optimum.at.profile.r2

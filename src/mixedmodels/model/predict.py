@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -47,7 +46,7 @@ def predict(
         raise ModelError(f"new_levels must be 'error' or 'zero', not {new_levels!r}")
     if interval not in (None, "confidence", "prediction"):
         raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
-    if not isinstance(level, Real) or not 0.0 < level < 1.0:
+    if not 0.0 < level < 1.0:
         raise ModelError(f"level must lie between 0 and 1, not {level!r}")
     if newdata is None:
         mean = fit.fixed_part + (fit.random_part(groups) if groups else 0.0)

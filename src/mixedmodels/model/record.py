@@ -396,8 +396,7 @@ class Fit:
             phrases.append(
                 _dead_phrase(
                     # rows in units of the response: free of the unit of the columns
-                    self.factors[group][part, part]
-                    * np.linalg.norm(mapping.root, axis=0)[:, None],
+                    self.factors[group][part, part] * np.linalg.norm(mapping.root, axis=0)[:, None],
                     [names[j] for j in mapping.kept],
                     self.design.groups[group].name,
                     self.optimum.at.factors[group][part, part],

@@ -129,7 +129,7 @@ def shorten(text: str, limit: int) -> str:
 
 def shorten_words(text: str, word: int = 60, total: int = 600) -> str:
     """Running text on one line, each word and the whole shortened."""
-    words = (shorten(part, word) for part in text[: 1_000_000].split())
+    words = (shorten(part, word) for part in text[:1_000_000].split())
     return shorten(" ".join(words), total)
 
 
