@@ -23,6 +23,9 @@ DECREASE_TOLERANCE = 1e-13
 MAX_EVALUATIONS = 200
 # variance parameters up to which the last Hessian is taken by differences of the gradient
 MOST_DIFFERENCES = 12
+# second derivative of the criterion per relative change of a variance parameter, below which it is
+# not identified: its standard error would be 45 times itself
+FLAT = 1e-3
 # entries of Lambda in working units (columns of unit mean square) below which a zero is tried
 SMALL_FACTOR = 1e-3
 
@@ -146,8 +149,8 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
 def _learn(search: _Search, new: Evaluation) -> None:
     """Symmetric rank-one update of the correction, so that the last secant is met exactly.
 
-    Structured as in Dennis, Gay and Welsch (1981, ACM Trans. Math. Softw. 7, 348-368): the known part
-    of the curvature is evaluated afresh, the secant holds the rest.
+    Structured as in Dennis, Gay and Welsch (1981, ACM Trans. Math. Softw. 7, 348-368): the known
+    part of the curvature is evaluated afresh, the secant holds the rest.
     """
     blocks = search.objective.blocks
     if blocks.exact_hessian:
@@ -302,7 +305,7 @@ def _judge(search: _Search) -> Optimum:
         verdict = "not converged"
     elif singular:
         verdict = "boundary optimum"
-    elif len(values) and curvature[0] < 1e-7 * scale:
+    elif len(values) and curvature[0] < max(1e-7 * scale, FLAT):
         verdict = "not identified"
     else:
         verdict = "optimum"

@@ -28,16 +28,25 @@ def warn_shared_columns(design: Design) -> None:
             )
 
 
-def warn_same_groups(design: Design, rows: Rows) -> None:
-    """Warn of two factors that put the rows into the same groups under other names."""
-    placed = zip(design.groups, rows.codes, strict=True)
+def same_groups(design: Design, rows: Rows) -> list[tuple[str, str]]:
+    """Pairs of factors that put the rows into the same groups under other names."""
+    pairs = []
+    # a model loaded without its rows has no codes
+    placed = zip(design.groups, rows.codes, strict=False)
     for (first, first_codes), (second, second_codes) in combinations(placed, 2):
         size = len(first.levels)
         if len(second.levels) != size:
             continue
         if find_structure([first_codes, second_codes], [size, size]).nested:
-            warn(
-                f"'{first.name}' and '{second.name}' put the rows into the same groups: only the "
-                "sum of their variances is identified. Keep one of them",
-                DataWarning,
-            )
+            pairs.append((first.name, second.name))
+    return pairs
+
+
+def warn_same_groups(design: Design, rows: Rows) -> None:
+    """Warn of two factors that put the rows into the same groups under other names."""
+    for first, second in same_groups(design, rows):
+        warn(
+            f"'{first}' and '{second}' put the rows into the same groups: only the sum of their "
+            "variances is identified. Keep one of them",
+            DataWarning,
+        )

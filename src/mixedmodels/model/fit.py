@@ -13,7 +13,12 @@ from numpy.typing import ArrayLike
 from mixedmodels.arrays import Array
 from mixedmodels.design.basis import standardise
 from mixedmodels.design.build import Design, Rows, build_design
-from mixedmodels.design.checks import shared_columns, warn_same_groups, warn_shared_columns
+from mixedmodels.design.checks import (
+    same_groups,
+    shared_columns,
+    warn_same_groups,
+    warn_shared_columns,
+)
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
 from mixedmodels.design.frame import (
     Columns,
@@ -50,6 +55,8 @@ from mixedmodels.optimize import Optimum, minimise
 EXACT = 1e-14
 # the same with the random effects counted, where the search does not end: all digits are lost
 VANISHING = 1e-12
+# the same, above which the search has surely ended at a residual variance of its own
+SUSPICIOUS = 1e-3
 ENDLESS = (
     "the residual variance cannot be told from zero. Either the random effects reproduce the "
     "response exactly, and the likelihood has no maximum: take columns out of the random terms, or "
@@ -303,10 +310,22 @@ def _search(objective: Objective, start: Array) -> Optimum:
         optimum = minimise(objective, start)
     except np.linalg.LinAlgError:  # Lambda grew until X is lost in Z Lambda
         raise DataError(ENDLESS) from None
-    total = float(objective.blocks.cross[-1, -1])
-    if optimum.verdict == "not converged" and optimum.at.profile.r2 < VANISHING * total:
+    if _is_endless(objective, optimum):
         raise DataError(ENDLESS)
     return optimum
+
+
+def _is_endless(objective: Objective, optimum: Optimum) -> bool:
+    """Whether a residual variance a hundred times smaller would fit as well."""
+    share = optimum.at.profile.r2 / float(objective.blocks.cross[-1, -1])
+    if share > SUSPICIOUS:
+        return False
+    try:
+        farther = objective.evaluate(10.0 * optimum.at.theta).value
+    except np.linalg.LinAlgError:
+        return share < VANISHING
+    # one residual degree of freedom would make the criterion rise by about 90
+    return farther < optimum.at.value + 1e-3
 
 
 def _stay(objective: Objective, theta: Array) -> Optimum:
@@ -342,9 +361,10 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
     if model.optimum.verdict == "boundary optimum":
         warn(model.convergence.message, SingularFitWarning)
     elif model.optimum.verdict == "not converged" or (
-        # of columns in two terms the design has warned already
+        # of columns in two terms and groups of two names the design has warned already
         model.optimum.verdict == "not identified"
         and not any(map(shared_columns, model.design.groups))
+        and not same_groups(model.design, model.rows)
     ):
         warn(model.convergence.message, ConvergenceWarning)
     lost = model.objective.rounding(model.optimum.at.profile)

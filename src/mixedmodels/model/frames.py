@@ -9,7 +9,7 @@ import numpy as np
 
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
-from mixedmodels.model.predict import cooks_distance, leverage, residuals
+from mixedmodels.model.predict import check_level, cooks_distance, leverage, residuals
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import t_probability, two_sided
 
@@ -21,8 +21,7 @@ def fixef(fit: Fit) -> Any:
 
 def tidy(fit: Fit, ddf: str, level: float) -> Any:
     """Coefficient table; see `FittedModel.tidy`."""
-    if not 0.0 < level < 1.0:
-        raise ModelError(f"level must lie between 0 and 1, not {level}")
+    check_level(level)
     if ddf != "none":
         raise ModelError(
             f"ddf={ddf!r} is not available; use ddf='none' (models without random terms get "

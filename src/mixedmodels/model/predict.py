@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -46,8 +47,7 @@ def predict(
         raise ModelError(f"new_levels must be 'error' or 'zero', not {new_levels!r}")
     if interval not in (None, "confidence", "prediction"):
         raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
-    if not 0.0 < level < 1.0:
-        raise ModelError(f"level must lie between 0 and 1, not {level!r}")
+    check_level(level)
     if newdata is None:
         mean = fit.fixed_part + (fit.random_part(groups) if groups else 0.0)
         if interval is None:
@@ -65,6 +65,17 @@ def predict(
     if interval is None:
         return _series(mean, newdata, keep)
     return _interval_frame(fit, mean, rows, interval, level, newdata, keep)
+
+
+def check_level(level: Any) -> None:
+    """Refuse what is not a coverage.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not isinstance(level, Real) or not 0.0 < float(level) < 1.0:
+        raise ModelError(f"level must lie between 0 and 1, not {level!r}")
 
 
 def chosen_groups(fit: Fit, *, random: bool | Sequence[str]) -> tuple[int, ...]:
