@@ -130,7 +130,7 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
     model = -float(at.gradient @ step + 0.5 * step @ search.hessian @ step)
     new = search.evaluate(at.theta + step)
     actual = at.value - new.value
-    noise = 1e-13 + search.objective.rounding(at.profile)
+    noise = 1e-13 + at.profile.rounding
     ratio = actual / model if model > 0 else 0.0
     if not np.isfinite(new.value) or (actual < -noise and ratio < 1e-4):
         search.radius = 0.25 * length
@@ -300,7 +300,7 @@ def _judge(search: _Search) -> Optimum:
     unit = np.maximum(1.0, _row_lengths(search))
     curvature, _ = eigh(search.hessian * np.multiply.outer(unit, unit))
     scale = max(1.0, float(curvature.max(initial=0.0)))
-    noise = search.objective.rounding(at.profile)
+    noise = at.profile.rounding
     if predicted > max(1e-6, 1e-11 * abs(at.value), 10.0 * noise):
         verdict = "not converged"
     elif singular:

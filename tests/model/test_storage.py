@@ -511,3 +511,15 @@ def test_summary_without_rows(formula: str, tmp_path: Path) -> None:
         assert "not known" in str(loaded.update(reml=False).summary())
     with pytest.raises(mm.ModelError, match="rows"):
         loaded.refit(model.response)
+
+
+def test_groups_far_apart_keep_their_digits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(20), 8)
+    data = pd.DataFrame({"g": g, "y": 1e6 * rng.normal(size=20)[g] + rng.normal(size=160)})
+    model = mm.lmer("y ~ 1 + (1 | g)", data)
+    assert model.moments.within is not None
+    mm.save(model, tmp_path / "model.mm")
+    loaded = mm.load(tmp_path / "model.mm")
+    assert (loaded.criterion, loaded.sigma) == (model.criterion, model.sigma)
+    np.testing.assert_array_equal(loaded.beta, model.beta)

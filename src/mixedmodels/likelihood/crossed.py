@@ -48,6 +48,8 @@ class CrossedReduced:
         Lower Cholesky factor of the others' Omega.
     u_rest : ndarray of shape (m, w)
         ``Omega^-1 Lambda' Z' [X y]`` of the others.
+    total : float
+        Sum of squares of which the residual one is a difference.
     """
 
     logdet: float
@@ -60,6 +62,7 @@ class CrossedReduced:
     rest_w: Array
     cholesky: Array
     u_rest: Array
+    total: float
 
 
 class CrossedBlocks:
@@ -162,8 +165,9 @@ class CrossedBlocks:
         scaled_w = self._scale_rows(rest_w, factors)
         u_rest = linalg.cho_solve((cholesky, True), scaled_w, check_finite=False)
         cross = cross - scaled_w.T @ u_rest
+        total = float(self.cross[-1, -1])
         return CrossedReduced(
-            logdet, cross, p, v, p_rest, v_rest, complement, rest_w, cholesky, u_rest
+            logdet, cross, p, v, p_rest, v_rest, complement, rest_w, cholesky, u_rest, total
         )
 
     def derivatives(

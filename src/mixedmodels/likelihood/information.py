@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from mixedmodels.arrays import Array
+from mixedmodels.likelihood.blocks import Blocks
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.likelihood.curvature import covariance_directions
 
 
 def average_information(
-    blocks: Any,
+    blocks: Blocks,
     templates: Sequence[Template],
     factors: Sequence[Array],
     reduced: Any,
@@ -33,7 +34,7 @@ def average_information(
 
     Parameters
     ----------
-    blocks : NestedBlocks or CrossedBlocks
+    blocks : Blocks
     templates : sequence of Template
     factors : sequence of ndarray of shape (q, q)
     reduced : object

@@ -61,6 +61,8 @@ class Reduced:
         The cross-products each stage met: its own less what finer factors explain.
     after : list of ndarray of shape (q, q + D, n_levels)
         What each stage leaves: ``Z' V_k^-1 [Z | later columns]``.
+    total : float
+        Sum of squares of which the residual one is a difference.
     """
 
     logdet: float
@@ -69,6 +71,7 @@ class Reduced:
     v: list[Array]
     g: list[Array]
     after: list[Array]
+    total: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class NestedBlocks:
                 link = stage.g[:, offset : offset + width]
                 out[k] = out[k] + np.einsum("abl,bsl->asl", link, effects[j][:, :, above])
                 down = np.einsum("abl,asl->bsl", link, effects[k])
-                out[j] = out[j] + np.add.reduceat(down, stage.starts[j - k - 1], axis=-1)
+                out[j] = out[j] + self.within_coarser(down, k, j)
                 offset += width
         return out
 
@@ -142,34 +145,44 @@ class NestedBlocks:
                 width = self.stages[j].g.shape[0]
                 link = reduced.p[k][:, offset : offset + width]
                 explained = np.einsum("abl,asl->bsl", link, solved)
-                pending[j] = pending[j] - np.add.reduceat(
-                    explained, stage.starts[j - k - 1], axis=-1
-                )
+                pending[j] = pending[j] - self.within_coarser(explained, k, j)
                 offset += width
         return total
 
     def reduce(self, factors: Sequence[Array]) -> Reduced:
         """Eliminate every factor at the given ``Lambda``s."""
-        g_list = [stage.g for stage in self.stages]
-        cross, logdet = self.cross, 0.0
-        ps, vs = [], []
-        for k, (stage, factor) in enumerate(zip(self.stages, factors, strict=True)):
-            g = g_list[k]
-            q = g.shape[0]
-            p, v, stage_logdet = solve_levels(g, factor)
+        return self._eliminate(factors, self._begin())
+
+    def _begin(self) -> Reduced:
+        """Nothing eliminated yet."""
+        total = float(self.cross[-1, -1])
+        return Reduced(0.0, self.cross, [], [], [stage.g for stage in self.stages], [], total)
+
+    def _eliminate(self, factors: Sequence[Array], state: Reduced) -> Reduced:
+        """Eliminate the factors that are left, from the finest to the coarsest."""
+        logdet, cross, g_list = state.logdet, state.cross, list(state.g)
+        ps, vs, after = list(state.p), list(state.v), list(state.after)
+        w = cross.shape[0]
+        for k in range(len(ps), len(self.stages)):
+            p, v, stage_logdet = solve_levels(g_list[k], factors[k])
             logdet += stage_logdet
-            offset = q
+            offset = p.shape[0]
             for j in range(k + 1, len(self.stages)):
                 width = self.stages[j].g.shape[0]
                 explained = np.einsum("qal,qbl->abl", p[:, offset : offset + width], v[:, offset:])
-                g_list[j] = g_list[j] - np.add.reduceat(explained, stage.starts[j - k - 1], axis=-1)
+                g_list[j] = g_list[j] - self.within_coarser(explained, k, j)
                 offset += width
-            w = cross.shape[0]
             cross = cross - np.matmul(p[:, -w:], v[:, -w:].transpose(0, 2, 1)).sum(0)
             ps.append(p)
             vs.append(v)
-        after = [after_stage(g, p, v) for g, p, v in zip(g_list, ps, vs, strict=True)]
-        return Reduced(logdet, cross, ps, vs, g_list, after)
+            after.append(after_stage(g_list[k], p, v))
+        return Reduced(logdet, cross, ps, vs, g_list, after, state.total)
+
+    def within_coarser(self, values: Array, fine: int, coarse: int) -> Array:
+        """Sum (..., n_levels) of a factor over its levels inside each level of a coarser one."""
+        return np.asarray(
+            np.add.reduceat(values, self.stages[fine].starts[coarse - fine - 1], axis=-1)
+        )
 
     def derivatives(
         self, reduced: Reduced, factors: Sequence[Array], weight: Array

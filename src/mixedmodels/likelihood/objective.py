@@ -11,61 +11,19 @@ from one elimination.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array
+from mixedmodels.likelihood.blocks import Blocks
 from mixedmodels.likelihood.covariance import Template, factors_from_theta, theta_from_factors
 from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.information import average_information
-from mixedmodels.likelihood.nested import Derivatives
 
 EPSILON = float(np.finfo(float).eps)
-
-
-class Blocks(Protocol):
-    """What a storage type must answer."""
-
-    cross: Array
-    exact_hessian: bool
-    cheap: bool
-
-    def per_factor(self) -> list[Array]:
-        """``Z'W [Z | X y]`` of each factor alone."""
-        ...
-
-    def reduce(self, factors: Sequence[Array]) -> Any:
-        """Eliminate the random effects."""
-        ...
-
-    def derivatives(
-        self, reduced: Any, factors: Sequence[Array], weight: Array
-    ) -> list[Derivatives]:
-        """Gradient of ``logdet + <weight, cross>``."""
-        ...
-
-    def conditional_covariance(self, reduced: Any, factors: Sequence[Array]) -> list[Array]:
-        """Covariance of the random effects given y and beta."""
-        ...
-
-    def spherical(self, reduced: Any, factors: Sequence[Array]) -> list[Array]:
-        """``Omega^-1 Lambda' Z' W [X y]`` of every level."""
-        ...
-
-    def half_solve(
-        self,
-        reduced: Any,
-        factors: Sequence[Array],
-        levels: Sequence[NDArray[np.intp]],
-        rows: Sequence[Array],
-    ) -> Array:
-        """``z' Lambda Omega^-1 Lambda' z`` of rows."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +40,15 @@ class Profile:
         Penalised residual sum of squares.
     vcov : ndarray of shape (p, p)
         ``(X'V^-1X)^-1``, to be multiplied by sigma**2.
+    rounding : float
+        Rounding error of the criterion: r2 is a small difference of large sums of squares.
     """
 
     value: float
     coefs: Array
     r2: float
     vcov: Array
+    rounding: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +113,6 @@ class Objective:
             weight,
         )
 
-    def rounding(self, profile: Profile) -> float:
-        """Rounding error of the criterion: r2 is a small difference of large sums of squares."""
-        total = float(self.blocks.cross[-1, -1])
-        return EPSILON * (abs(profile.value) + self.nu * total / profile.r2)
-
     def solve(self, reduced: Any) -> Profile:
         """Fixed effects and criterion from one elimination."""
         p, cross = self.p, reduced.cross
@@ -182,7 +138,8 @@ class Objective:
         value = reduced.logdet + nu * (1.0 + math.log(2.0 * math.pi * r2 / nu))
         if self.reml:
             value += logdet_x
-        return Profile(value, coefs, r2, vcov)
+        rounding = EPSILON * (abs(value) + nu * reduced.total / r2)
+        return Profile(value, coefs, r2, vcov, rounding)
 
     def hessian(self, at: Evaluation) -> Array:
         """Hessian in theta: exact for one grouping factor, else average information."""

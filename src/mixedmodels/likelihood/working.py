@@ -20,6 +20,7 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.basis import DEPENDENT
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataError, DataWarning, warn
+from mixedmodels.likelihood.centred import CentredBlocks
 from mixedmodels.likelihood.covariance import (
     Template,
     make_template,
@@ -113,10 +114,10 @@ def make_working(design: Design, moments: Moments) -> Working:
         for group in design.groups
     )
     templates = tuple(make_template([len(t.kept) for t in group]) for group in terms)
-    return _assemble(design, moments, fixed, terms, templates)
+    return assemble(design, moments, fixed, terms, templates)
 
 
-def _assemble(
+def assemble(
     design: Design,
     moments: Moments,
     fixed: FixedMap,
@@ -135,8 +136,8 @@ def _assemble(
     lefts = [np.concatenate([term.recipe for term in group], axis=1) for group in terms]
     used = [group.uses for group in design.groups]
     cross = right.T @ moments.cross @ right
-    assemble = _nested if design.structure.nested else _crossed
-    blocks, orders = assemble(design, moments, used, lefts, right, cross)
+    store = _nested if design.structure.nested else _crossed
+    blocks, orders = store(design, moments, used, lefts, right, cross)
     return Working(fixed, terms, templates, blocks, orders, y_recipe)
 
 
@@ -231,9 +232,10 @@ def _nested(
     orders, parents = _consecutive(design)
     stages = []
     size = right.shape[0]
+    padded = [left_padded(left, size) for left in lefts]
+    stage_columns = [np.concatenate([*padded[k:], right], axis=1) for k in range(len(lefts))]
     for k, (sums, z, left) in enumerate(zip(moments.levels, used, lefts, strict=True)):
-        coarser = [np.pad(other, ((0, size - len(other)), (0, 0))) for other in lefts[k + 1 :]]
-        g = _sandwich(left[z], sums, np.concatenate([left_padded(left, size), *coarser, right], 1))
+        g = _sandwich(left[z], sums, stage_columns[k])
         inverse = np.argsort(orders[k])
         if k < len(parents) or k > 0:
             g = np.ascontiguousarray(g[:, :, inverse])
@@ -243,7 +245,24 @@ def _nested(
             above = parents[j][above]
             starts.append(np.flatnonzero(np.diff(above, prepend=-1)))
         stages.append(Stage(g, parent, tuple(starts)))
-    return NestedBlocks(stages, cross), orders
+    if moments.within is None:
+        return NestedBlocks(stages, cross), orders
+    inverses = [np.argsort(order) for order in orders]
+    within = [
+        _sandwich(left[z], sums, columns)[:, :, inverse]
+        for left, z, sums, columns, inverse in zip(
+            lefts, used, moments.within.levels, stage_columns, inverses, strict=True
+        )
+    ]
+    centred = CentredBlocks(
+        stages,
+        cross,
+        within,
+        right.T @ moments.within.cross @ right,
+        (stage_columns[0].T @ moments.within.means)[:, inverses[0]],
+        moments.within.counts[inverses[0]],
+    )
+    return centred, orders
 
 
 def left_padded(left: Array, size: int) -> Array:
@@ -346,7 +365,7 @@ def respond(working: Working, design: Design, moments: Moments) -> Working:
     if working.fixed.constant is None:
         y_recipe[0] = design.y_centre / design.y_scale
     if not design.structure.nested:
-        return _assemble(design, moments, working.fixed, working.terms, working.templates)
+        return assemble(design, moments, working.fixed, working.terms, working.templates)
     size = len(y_recipe) - 1
     with_y = moments.cross @ y_recipe
     cross = working.blocks.cross.copy()

@@ -44,11 +44,11 @@ from mixedmodels.formula.terms import ParsedFormula
 from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.start import moment_factor
-from mixedmodels.likelihood.working import Working, make_working, respond, working_theta
+from mixedmodels.likelihood.working import Working, assemble, make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source
 from mixedmodels.moments.checks import warn_constant_slopes
 from mixedmodels.moments.cross_products import Moments
-from mixedmodels.moments.memory import collect_moments, with_response
+from mixedmodels.moments.memory import collect_moments, collect_within, with_response
 from mixedmodels.optimize import Optimum, minimise
 
 # residual sum of squares over total, below which the fit is exact up to rounding
@@ -63,7 +63,8 @@ ENDLESS = (
     "group by a column with more rows per level. Or groups differ by a million residual standard "
     "deviations, beyond double precision: subtract what is known of them from the response"
 )
-# absolute rounding error of the criterion worth a warning
+# absolute rounding error of the criterion worth a second pass over the rows, and worth a warning
+KEPT = 1e-8
 LOST = 1e-4
 
 
@@ -264,7 +265,18 @@ def _optimise(
     exact = _is_exact(objective)
     if exact:
         start = np.zeros_like(start)
-    optimum = _stay(objective, start) if exact or not len(start) else _search(objective, start)
+    if exact or not len(start):
+        optimum = _stay(objective, start)
+    else:
+        found = _minimise(objective, start)
+        if _lacks_digits(found) and design.structure.nested and len(rows.y) == moments.n:
+            moments = replace(moments, within=collect_within(design, rows))
+            working = assemble(design, moments, working.fixed, working.terms, working.templates)
+            objective = replace(objective, blocks=working.blocks)
+            found = _minimise(objective, start if found is None else found.at.theta)
+        if found is None or _is_endless(objective, found):
+            raise DataError(ENDLESS)
+        optimum = found
     model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
     _warn_outcome(model, exact=exact)
     return model
@@ -298,21 +310,20 @@ def _has_value(objective: Objective, theta: Array) -> bool:
         return False
 
 
-def _search(objective: Objective, start: Array) -> Optimum:
-    """Minimise; a criterion that falls without end is the data's fault, not the optimiser's.
-
-    Raises
-    ------
-    DataError
-        The residual variance goes to zero.
-    """
+def _minimise(objective: Objective, start: Array) -> Optimum | None:
+    """The optimum; None when Lambda grew until X was lost in Z Lambda."""
     try:
-        optimum = minimise(objective, start)
-    except np.linalg.LinAlgError:  # Lambda grew until X is lost in Z Lambda
-        raise DataError(ENDLESS) from None
-    if _is_endless(objective, optimum):
-        raise DataError(ENDLESS)
-    return optimum
+        return minimise(objective, start)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _lacks_digits(found: Optimum | None) -> bool:
+    """Whether totals cost the criterion digits that products within groups would keep."""
+    if found is None:
+        return True
+    value = abs(found.at.value)
+    return found.at.profile.rounding > max(KEPT, KEPT * 1e-5 * value)
 
 
 def _is_endless(objective: Objective, optimum: Optimum) -> bool:
@@ -367,7 +378,7 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
         and not same_groups(model.design, model.rows)
     ):
         warn(model.convergence.message, ConvergenceWarning)
-    lost = model.objective.rounding(model.optimum.at.profile)
+    lost = model.optimum.at.profile.rounding
     if lost > LOST:
         warn(
             f"the residual standard deviation is only {model.sigma / model.design.y_scale:.1e} of "

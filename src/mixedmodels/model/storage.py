@@ -27,7 +27,7 @@ from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 from mixedmodels.model.storage_design import read_design, write_design
 from mixedmodels.model.storage_rows import RowsNotKept, read_source, write_source
-from mixedmodels.moments.cross_products import Cells, Moments
+from mixedmodels.moments.cross_products import Cells, Moments, Within
 from mixedmodels.optimize import Optimum
 
 FORMAT = "mixedmodels"
@@ -155,7 +155,12 @@ def _write_estimates(model: Fit, arrays: Parts) -> dict[str, Any]:
         arrays[f"levels_{k}"] = sums
     for i, cell in enumerate(moments.cells):
         arrays |= {f"cells_{i}_{part}": getattr(cell, part) for part in ("rows", "cols", "sums")}
+    if moments.within is not None:
+        within = moments.within
+        arrays |= {f"within_{part}": getattr(within, part) for part in ("counts", "means", "cross")}
+        arrays |= {f"within_levels_{k}": sums for k, sums in enumerate(within.levels)}
     return {
+        "within": moments.within is not None,
         "reml": bool(model.reml),
         "n": moments.n,
         "log_weights": float(moments.log_weights),
@@ -221,7 +226,21 @@ def _read_moments(stored: Stored, design: Design, size: int) -> Moments:
     if n < 1:
         raise ValueError(f"'n' is {n}")
     cross = stored.finite("cross", size + 1, size + 1)
-    return Moments(n, number(stored.manifest, "log_weights"), cross, levels, tuple(cells))
+    within = None
+    if stored.get("within", bool):
+        if not design.structure.nested or not sizes:
+            raise ValueError("products within groups need nested factors")
+        within = Within(
+            stored.finite("within_counts", sizes[0]),
+            stored.finite("within_means", size + 1, sizes[0]),
+            stored.finite("within_cross", size + 1, size + 1),
+            tuple(
+                stored.finite(f"within_levels_{k}", z, size + 1, count)
+                for k, (z, count) in enumerate(zip(used, sizes, strict=True))
+            ),
+        )
+    log_weights = number(stored.manifest, "log_weights")
+    return Moments(n, log_weights, cross, levels, tuple(cells), within)
 
 
 def _restore(stored: Stored) -> FittedModel:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.grouping import observed
-from mixedmodels.moments.cross_products import Cells, Moments
+from mixedmodels.moments.cross_products import Cells, Moments, Within
 
 CHUNK = 65_536
 
@@ -46,10 +46,39 @@ def collect_moments(design: Design, rows: Rows) -> Moments:
     return Moments(columns.shape[1], log_weights, weighted @ columns.T, levels, tuple(cells))
 
 
+def collect_within(design: Design, rows: Rows) -> Within:
+    """Cross-products about the level means of the first grouping factor: a second pass."""
+    columns = np.vstack([rows.base, rows.y])
+    weights = rows.weights
+    codes, n_levels = rows.codes[0], len(design.groups[0].levels)
+    counts = np.bincount(codes, weights=weights, minlength=n_levels).astype(np.float64)
+    means = np.empty((len(columns), n_levels))
+    for i, column in enumerate(columns):
+        product = column if weights is None else column * weights
+        means[i] = np.bincount(codes, weights=product, minlength=n_levels) / counts
+        columns[i] -= means[i][codes]
+    # the constant is its own mean, to the last digit
+    means[0], columns[0] = 1.0, 0.0
+    weighted = columns if weights is None else columns * weights
+    levels = tuple(
+        level_sums(columns, weighted, c, len(group.levels), group.uses, counted=False)
+        for c, group in zip(rows.codes, design.groups, strict=True)
+    )
+    return Within(counts, means, weighted @ columns.T, levels)
+
+
 def level_sums(
-    columns: Array, weighted: Array, codes: NDArray[np.int64], n_levels: int, z: NDArray[np.intp]
+    columns: Array,
+    weighted: Array,
+    codes: NDArray[np.int64],
+    n_levels: int,
+    z: NDArray[np.intp],
+    *,
+    counted: bool = True,
 ) -> Array:
     """Per level, sums of products of the columns `z` with all columns.
+
+    With `counted`, column 0 is all ones and products with it are not formed.
 
     Returns
     -------
@@ -67,13 +96,15 @@ def level_sums(
             for b in range(len(columns)):
                 if place.get(b, i) < i:
                     continue
-                if a == 0 and b == 0 and plain:
+                if a == 0 and b == 0 and plain and counted:
                     out[i, b] += np.bincount(part, minlength=n_levels)
-                elif a == 0 and plain:
+                elif a == 0 and plain and counted:
                     right = columns[b, start : start + step]
                     out[i, b] += np.bincount(part, weights=right, minlength=n_levels)
                 else:
-                    product = left if b == 0 else left * columns[b, start : start + step]
+                    product = (
+                        left if b == 0 and counted else left * columns[b, start : start + step]
+                    )
                     out[i, b] += np.bincount(part, weights=product, minlength=n_levels)
     for b, i in place.items():
         for j, a in enumerate(z[:i]):
@@ -108,7 +139,7 @@ def with_response(design: Design, rows: Rows, moments: Moments) -> Moments:
             product = weighted if a == 0 else weighted * rows.base[a]
             sums[i, -1] = np.bincount(codes, weights=product, minlength=sums.shape[-1])
         levels.append(sums)
-    return replace(moments, cross=cross, levels=tuple(levels))
+    return replace(moments, cross=cross, levels=tuple(levels), within=None)
 
 
 def _cells(
