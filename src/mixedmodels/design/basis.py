@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, cross_products
 from mixedmodels.errors import DataError
 
 # a column whose part outside the others is smaller than this share of it is a combination of them
@@ -23,6 +23,10 @@ DEPENDENT = 1e-12
 CONSTANT = 1e-13
 # a squared residual norm below this share is taken again, at row level
 REFINE = 1e-3
+# the name under which formulaic gives the constant
+CONSTANT_NAME = "Intercept"
+# squares of numbers between these can be summed without care
+MODEST = (1e-100, 1e100)
 # squares of numbers beyond these are not representable
 LARGEST, SMALLEST = 1e150, 1e-150
 
@@ -43,29 +47,52 @@ class Basis:
     recipes: dict[str, Array]
 
 
-def standardise(values: Array, name: str, weights: Array | None) -> tuple[Array, float, float]:
-    """Centre and scale one column: ``values = centre + scale * result``.
+def standardise(values: Array, name: str, weights: Array | None, out: Array) -> tuple[float, float]:
+    """Centre and scale one column: ``values = centre + scale * out``.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+    name : str
+    weights : ndarray of shape (n,), optional
+    out : ndarray of shape (n,)
+        Receives the result.
+
+    Returns
+    -------
+    centre, scale : float
+        The scale is zero for a constant.
 
     Raises
     ------
     DataError
         Numbers so large or so small that their squares are not representable.
     """
-    centre = float(values.mean() if weights is None else np.average(values, weights=weights))
-    out = values - centre
-    largest = float(np.abs(out).max(initial=0.0))
+    n = len(values)
+    if weights is None:
+        centre = float(values.mean())
+    else:
+        centre = float(np.einsum("i,i->", values, weights)) / n
+    np.subtract(values, centre, out=out)
+    largest = max(float(out.max()), -float(out.min()))
     if largest <= CONSTANT * abs(centre) or largest == 0.0:
-        return out, centre, 0.0
+        return centre, 0.0
     if not SMALLEST < largest < LARGEST or abs(centre) > LARGEST:
         raise DataError(
             f"'{name}' is of the order {max(largest, abs(centre)):.0e}: its squares cannot be "
             "represented. Change its unit, for example divide it by its standard deviation"
         )
-    out /= largest
-    total = out @ out if weights is None else (out * weights) @ out
-    root = math.sqrt(float(total) / len(out))
-    out /= root
-    return out, centre, largest * root
+    scale = 1.0
+    if not MODEST[0] < largest < MODEST[1]:
+        scale = largest
+        out /= largest
+    # einsum and not a dot product, for which BLAS would wake its threads
+    total = (
+        np.einsum("i,i->", out, out) if weights is None else np.einsum("i,i,i->", out, weights, out)
+    )
+    root = math.sqrt(float(total) / n)
+    out *= 1.0 / root
+    return centre, scale * root
 
 
 def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | None) -> Basis:
@@ -74,7 +101,7 @@ def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | No
     Parameters
     ----------
     sources : sequence of (name, ndarray of shape (n,))
-        Distinct columns, finite.
+        Distinct columns, finite, without the constant.
     n : int
         Number of rows.
     weights : ndarray of shape (n,), optional
@@ -84,20 +111,19 @@ def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | No
     rows[0] = 1.0
     size, origin = 1, {}
     for name, values in sources:
-        rows[size], centre, scale = standardise(values, name, weights)
+        centre, scale = standardise(values, name, weights, rows[size])
         origin[name] = (size if scale else 0, centre, scale)
         size += bool(scale)
     if size < len(rows):
         rows = rows[:size].copy()
     combine = np.eye(size)
-    gram = (rows if weights is None else rows * weights) @ rows.T
-    if _smallest_residual(gram) < REFINE:
+    if _smallest_residual(cross_products(rows, weights)) < REFINE:
         magnitudes = np.ones(size)
         for at, centre, scale in origin.values():
             if scale:
                 magnitudes[at] = np.hypot(centre, scale) / scale
         rows, combine = _orthogonalise(rows, weights, magnitudes)
-    recipes = {}
+    recipes = {CONSTANT_NAME: combine[0]}
     for name, (at, centre, scale) in origin.items():
         recipe = centre * combine[0]
         if scale:

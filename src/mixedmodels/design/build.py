@@ -19,13 +19,16 @@ from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.design.basis import SMALLEST, make_basis, standardise
+from mixedmodels.design.basis import CONSTANT_NAME, SMALLEST, make_basis, standardise
 from mixedmodels.design.frame import Columns
 from mixedmodels.design.grouping import Structure, check_group, find_structure, group_levels
 from mixedmodels.design.levels import Factor
 from mixedmodels.errors import DataError, FormulaError, MixedModelsError
 from mixedmodels.formula.functions import CONTEXT, evaluate
 from mixedmodels.formula.terms import Expression, ParsedFormula
+
+# our rendering of a sum of bare columns
+BARE = re.compile("[01](?: [+] `[^`]+`)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +153,20 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
         A part that formulaic cannot evaluate.
     """
     weights, weight_scale = _weights(columns)
-    table = covariate_table(columns)
     sources = {formula.fixed: None} | {term.columns: None for term in formula.random}
-    matrices, specs = _matrices(tuple(sources), table, formula.labels)
+    matrices, specs = _matrices(tuple(sources), columns, formula.labels)
     offset = total_offset(formula, columns)
     y, y_centre, y_scale = _response(formula, columns, offset, weights)
 
     distinct: dict[str, Array] = {}
-    for matrix, names in matrices.values():
-        for j, name in enumerate(names):
-            if name not in distinct:
-                distinct[name] = matrix[:, j]
+    for values, names in matrices.values():
+        for name, column in zip(names, values, strict=True):
+            if name != CONSTANT_NAME:
+                distinct.setdefault(name, column)
     plain = columns.numbers
-    for name, values in distinct.items():
+    for name, column in distinct.items():
         if name not in plain:
-            _check_finite(values, name, columns)
+            _check_finite(column, name, columns)
     basis = make_basis(list(distinct.items()), columns.n, weights)
 
     x_names = matrices[formula.fixed][1]
@@ -268,31 +270,64 @@ def _formula(source: str) -> Formula:
     return Formula(source)
 
 
-Matrices = dict[str, tuple[Array, tuple[str, ...]]]
+Matrices = dict[str, tuple[Sequence[Array] | Array, tuple[str, ...]]]
 
 
 def _matrices(
-    sources: Sequence[str], table: pd.DataFrame, labels: Mapping[str, str]
+    sources: Sequence[str], columns: Columns, labels: Mapping[str, str]
 ) -> tuple[Matrices, dict[str, ModelSpec]]:
-    """Matrix, column names and spec of each source."""
+    """Columns, their names and the spec of each source."""
     matrices: Matrices = {}
     specs: dict[str, ModelSpec] = {}
+    table: pd.DataFrame | None = None
     for source in sources:
-        try:
-            # log(-1) is NaN here and an error with row and column below, never numpy's warning
-            with np.errstate(all="ignore"):
-                matrix = _formula(source).get_model_matrix(
-                    table, context=CONTEXT, na_action="ignore", output="numpy"
-                )
-        except (FormulaicError, TypeError, ValueError) as error:
-            raise _explain(source, error, labels) from None
-        spec = matrix.model_spec
-        values = np.asarray(matrix, dtype=np.float64)
-        if values.ndim != 2 or len(values) != len(table):
-            values = values.reshape(len(table), -1)
-        matrices[source] = (values, column_names(spec, labels))
+        bare = _bare_numbers(source, columns)
+        if bare is not None:
+            names = ("Intercept",) * source.startswith("1") + bare
+            constant = (np.empty(0),) * source.startswith("1")
+            matrices[source] = (*constant, *(columns.numbers[name] for name in bare)), names
+            specs[source] = _bare_spec(source, bare)
+            continue
+        if table is None:
+            table = covariate_table(columns)
+        values, spec = _evaluated(source, table, labels)
+        matrices[source] = values.T, column_names(spec, labels)
         specs[source] = spec
     return matrices, specs
+
+
+def _bare_numbers(source: str, columns: Columns) -> tuple[str, ...] | None:
+    """Names of the columns, if a source is a sum of numeric columns; the most common one is."""
+    if BARE.fullmatch(source) is None:
+        return None
+    names = tuple(re.findall("`([^`]+)`", source))
+    numeric = all(name in columns.numbers and name != "Intercept" for name in names)
+    return names if numeric else None
+
+
+@lru_cache(maxsize=256)
+def _bare_spec(source: str, names: tuple[str, ...]) -> ModelSpec:
+    """Formulaic's spec of a sum of numeric columns, which needs no data."""
+    table = pd.DataFrame({name: [0.0, 1.0] for name in names}, index=[0, 1])
+    return _evaluated(source, table, {})[1]
+
+
+def _evaluated(
+    source: str, table: pd.DataFrame, labels: Mapping[str, str]
+) -> tuple[Array, ModelSpec]:
+    """The matrix of one source and the spec that evaluates it on other data."""
+    try:
+        # log(-1) is NaN here and an error with row and column below, never numpy's warning
+        with np.errstate(all="ignore"):
+            matrix = _formula(source).get_model_matrix(
+                table, context=CONTEXT, na_action="ignore", output="numpy"
+            )
+    except (FormulaicError, TypeError, ValueError) as error:
+        raise _explain(source, error, labels) from None
+    values = np.asarray(matrix, dtype=np.float64)
+    if values.ndim != 2 or len(values) != len(table):
+        values = values.reshape(len(table), -1)
+    return values, matrix.model_spec
 
 
 def _explain(source: str, error: Exception, labels: Mapping[str, str]) -> MixedModelsError:
@@ -424,7 +459,8 @@ def _response(
     y = _evaluate(expression, columns, "response")
     if offset is not None:
         y = y - offset
-    out, centre, scale = standardise(y, expression.text, weights)
+    out = np.empty(columns.n)
+    centre, scale = standardise(y, expression.text, weights, out)
     if columns.n == 1:
         raise DataError("there is 1 complete row: too few to fit a model")
     if scale == 0.0:

@@ -210,7 +210,8 @@ def _arrow_labels(column: Any, nature: Nature) -> Coded:
     encoded = column.dictionary_encode().combine_chunks()
     order = pc.sort_indices(encoded.dictionary)
     levels = encoded.dictionary.take(order).to_pylist()
-    codes = rank_of(order.to_numpy())[encoded.indices.fill_null(-1).to_numpy()]
+    indices = encoded.indices if column.null_count == 0 else encoded.indices.fill_null(-1)
+    codes = rank_of(order.to_numpy())[indices.to_numpy()]
     if nature != "text":
         levels = [label_of(level) for level in levels]
     return Coded(codes, tuple(levels), nature)

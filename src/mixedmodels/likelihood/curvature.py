@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, contract, times
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.likelihood.nested import Reduced
 
@@ -97,11 +97,12 @@ def level_products(after: Array, weight: Array) -> LevelProducts:
     """Sums over levels of products of ``[W | T] = Z'V^-1 [Z | X y]``."""
     q, n_levels, w = after.shape[0], after.shape[-1], len(weight)
     own, rest = after[:, :q], np.ascontiguousarray(after[:, q:])
-    explained = np.einsum("ial,jal->ijl", np.matmul(weight, rest), rest)
+    explained = np.einsum("ial,jal->ijl", times(weight, rest), rest)
     pairs = np.ascontiguousarray(own).reshape(q * q, n_levels)
-    quartic = (pairs @ (own - 2.0 * explained).reshape(q * q, n_levels).T).reshape(q, q, q, q)
+    others = (own - 2.0 * explained).reshape(q * q, n_levels)
+    quartic = contract(pairs, others).reshape(q, q, q, q)
     flat = rest.reshape(q * w, n_levels)
-    sums = (flat @ flat.T).reshape(q, w, q, w)
+    sums = contract(flat, flat).reshape(q, w, q, w)
     return LevelProducts(quartic, (own - explained).sum(-1), sums, weight)
 
 

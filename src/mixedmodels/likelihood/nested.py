@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, contract, times
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -172,7 +172,8 @@ class NestedBlocks:
                 explained = np.einsum("qal,qbl->abl", p[:, offset : offset + width], v[:, offset:])
                 g_list[j] = g_list[j] - self.within_coarser(explained, k, j)
                 offset += width
-            cross = cross - np.matmul(p[:, -w:], v[:, -w:].transpose(0, 2, 1)).sum(0)
+            for left, right in zip(p[:, -w:], v[:, -w:], strict=True):
+                cross = cross - contract(left, right)
             ps.append(p)
             vs.append(v)
             after.append(after_stage(g_list[k], p, v))
@@ -195,14 +196,14 @@ class NestedBlocks:
             q = v.shape[0]
             rest = after[:, q:]
             if inner.shape[-1] == 1:
-                rest_inner = np.matmul(inner[:, :, 0], rest)
+                rest_inner = times(inner[:, :, 0], rest)
             else:
                 rest_inner = np.einsum("abl,qbl->qal", inner, rest)
             own = v[:, :q].sum(-1).T
-            explained = rest_inner.reshape(q, -1) @ np.ascontiguousarray(v[:, q:]).reshape(q, -1).T
-            by_covariance = after[:, :q].sum(-1) - rest_inner.reshape(q, -1) @ (
-                np.ascontiguousarray(rest).reshape(q, -1).T
-            )
+            flat = rest_inner.reshape(q, -1)
+            explained = contract(flat, np.ascontiguousarray(v[:, q:]).reshape(q, -1))
+            rest_flat = np.ascontiguousarray(rest).reshape(q, -1)
+            by_covariance = after[:, :q].sum(-1) - contract(flat, rest_flat)
             results.append(Derivatives(2.0 * (own - explained), by_covariance))
             if k > 0:
                 inner = self._joint(k, reduced, factors[k], inner)[:, :, self.stages[k - 1].parent]
@@ -362,12 +363,12 @@ def solve_levels(g: Array, factor: Array) -> tuple[Array, Array, float]:
     Gauss-Jordan elimination without pivoting: Omega = I + positive semidefinite needs none.
     """
     q, columns, n_levels = g.shape
-    p = (factor.T @ g.reshape(q, -1)).reshape(g.shape)
+    p = times(factor.T, g.reshape(q, -1)).reshape(g.shape)
     if q == 1:
         pivot = p[0, 0] * factor[0, 0] + 1.0
         return p, p / pivot, float(np.log(pivot).sum())
     work = np.empty((q, q + columns, n_levels))
-    np.matmul(factor.T, p[:, :q], out=work[:, :q])
+    work[:, :q] = times(factor.T, p[:, :q])
     work[:, q:] = p
     logdet = 0.0
     for k in range(q):

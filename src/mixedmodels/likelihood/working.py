@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import lapack
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, solve_upper, times
 from mixedmodels.design.basis import DEPENDENT
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataError, DataWarning, warn
@@ -157,7 +157,7 @@ def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
             at = size
         else:
             break
-        weights = solve_triangular(upper[:at, :at], upper[:at, at]) if at else np.empty(0)
+        weights = solve_upper(upper[:at, :at], upper[:at, at]) if at else np.empty(0)
         names = [design.x_names[kept[i]] for i in range(at)]
         relations.append((kept[at], _relation(weights, names)))
         kept.pop(at)
@@ -167,13 +167,13 @@ def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
             f"no residual degrees of freedom: {design.x_recipe.shape[1]} fixed-effect columns of "
             f"rank {p}, {n} rows. Take terms out of the formula"
         )
-    recipe = solve_triangular(root, orthogonal) if p else np.empty((len(root), 0))
+    recipe = solve_upper(root, orthogonal) if p else np.empty((len(root), 0))
     constant = None
     if p:
         target = root[:, 0]
         along = orthogonal.T @ target
         if np.linalg.norm(target - orthogonal @ along) < 1e-9:
-            constant = solve_triangular(upper, along)
+            constant = solve_upper(upper, along)
     return FixedMap(np.array(kept, np.intp), tuple(sorted(relations)), recipe, upper, constant)
 
 
@@ -215,7 +215,7 @@ def _term_map(recipe: Array, root: Array, names: Sequence[str], text: str) -> Te
             "identified and is left at zero. Take it out of the term",
             DataWarning,
         )
-    solved = solve_triangular(root, orthogonal)
+    solved = solve_upper(root, orthogonal)
     # a base column that the term does not read cannot enter it: what stands there is rounding
     solved[~(recipe != 0.0).any(axis=1)] = 0.0
     return TermMap(np.array(kept, np.intp), solved, upper)
@@ -273,8 +273,8 @@ def left_padded(left: Array, size: int) -> Array:
 def _sandwich(left: Array, sums: Array, right: Array) -> Array:
     """``left' sums right`` for every level: (z, q), (z, c, L), (c, d) -> (q, d, L)."""
     z, c, n_levels = sums.shape
-    half = (left.T @ sums.reshape(z, -1)).reshape(-1, c, n_levels)
-    return np.ascontiguousarray(np.matmul(right.T, half))
+    half = times(left.T, sums.reshape(z, -1)).reshape(-1, c, n_levels)
+    return np.ascontiguousarray(times(right.T, half))
 
 
 def _consecutive(
@@ -420,7 +420,7 @@ def beta_from_working(fixed: FixedMap, beta: Array, y_centre: float, y_scale: fl
     """Fixed effects in the user's units."""
     if not len(fixed.kept):
         return np.empty(0)
-    out = np.asarray(solve_triangular(fixed.root, beta)) * y_scale
+    out = np.asarray(solve_upper(fixed.root, beta)) * y_scale
     if fixed.constant is not None:
         out = out + y_centre * fixed.constant
     return out
@@ -437,6 +437,6 @@ def effects_from_working(terms: Sequence[TermMap], square_root: Array) -> Array:
     out, start = np.empty_like(square_root), 0
     for term in terms:
         stop = start + len(term.kept)
-        out[start:stop] = solve_triangular(term.root, square_root[start:stop])
+        out[start:stop] = solve_upper(term.root, square_root[start:stop])
         start = stop
     return out

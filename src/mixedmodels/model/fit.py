@@ -42,7 +42,7 @@ from mixedmodels.errors import (
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
 from mixedmodels.likelihood.covariance import theta_from_factors
-from mixedmodels.likelihood.objective import Objective
+from mixedmodels.likelihood.objective import EPSILON, Objective
 from mixedmodels.likelihood.start import moment_factor
 from mixedmodels.likelihood.working import Working, assemble, make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source
@@ -123,7 +123,8 @@ def refit(model: Fit, y: ArrayLike) -> Fit:
         raise DataError(f"the new response has {bad} values that are missing or infinite")
     if rows.offset is not None:
         values = values - rows.offset
-    scaled, centre, scale = standardise(values, "the new response", rows.weights)
+    scaled = np.empty(len(values))
+    centre, scale = standardise(values, "the new response", rows.weights, scaled)
     if scale == 0.0:
         raise DataError(f"the new response has no variance: all its values are {centre:g}")
     design = replace(model.design, y_centre=centre, y_scale=scale)
@@ -274,7 +275,11 @@ def _optimise(
             working = assemble(design, moments, working.fixed, working.terms, working.templates)
             objective = replace(objective, blocks=working.blocks)
             found = _minimise(objective, start if found is None else found.at.theta)
-        if found is None or _is_endless(objective, found):
+        if (
+            found is None
+            or _is_rounding(design, found, objective.nu)
+            or _is_endless(objective, found)
+        ):
             raise DataError(ENDLESS)
         optimum = found
     model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
@@ -324,6 +329,12 @@ def _lacks_digits(found: Optimum | None) -> bool:
         return True
     value = abs(found.at.value)
     return found.at.profile.rounding > max(KEPT, KEPT * 1e-5 * value)
+
+
+def _is_rounding(design: Design, optimum: Optimum, nu: int) -> bool:
+    """Whether the residuals are no larger than the response's own last digit."""
+    largest = abs(design.y_centre) / design.y_scale + 3.0
+    return optimum.at.profile.r2 / nu < (4.0 * EPSILON * largest) ** 2
 
 
 def _is_endless(objective: Objective, optimum: Optimum) -> bool:

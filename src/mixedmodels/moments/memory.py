@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.grouping import observed
 from mixedmodels.moments.cross_products import Cells, Moments, Within
@@ -27,23 +28,19 @@ def collect_moments(design: Design, rows: Rows) -> Moments:
     -------
     Moments
     """
-    columns = np.empty((len(rows.base) + 1, rows.base.shape[1]))
-    columns[:-1] = rows.base
-    columns[-1] = rows.y
-    weighted = columns if rows.weights is None else columns * rows.weights
+    columns = [*rows.base, rows.y]
     used = [group.uses for group in design.groups]
     levels = tuple(
-        level_sums(columns, weighted, codes, len(group.levels), z)
+        level_sums(columns, rows.weights, codes, len(group.levels), z)
         for codes, group, z in zip(rows.codes, design.groups, used, strict=True)
     )
     cells: list[Cells] = []
     if not design.structure.nested:
         for i in range(len(used)):
-            cells.extend(
-                _cells(columns, weighted, rows, design, used, i, j) for j in range(i + 1, len(used))
-            )
+            cells.extend(_cells(columns, rows, design, used, i, j) for j in range(i + 1, len(used)))
     log_weights = 0.0 if rows.weights is None else float(np.log(rows.weights).sum())
-    return Moments(columns.shape[1], log_weights, weighted @ columns.T, levels, tuple(cells))
+    cross = cross_products(columns, rows.weights)
+    return Moments(len(rows.y), log_weights, cross, levels, tuple(cells))
 
 
 def collect_within(design: Design, rows: Rows) -> Within:
@@ -59,24 +56,23 @@ def collect_within(design: Design, rows: Rows) -> Within:
         columns[i] -= means[i][codes]
     # the constant is its own mean, to the last digit
     means[0], columns[0] = 1.0, 0.0
-    weighted = columns if weights is None else columns * weights
     levels = tuple(
-        level_sums(columns, weighted, c, len(group.levels), group.uses, counted=False)
+        level_sums(columns, weights, c, len(group.levels), group.uses, counted=False)
         for c, group in zip(rows.codes, design.groups, strict=True)
     )
-    return Within(counts, means, weighted @ columns.T, levels)
+    return Within(counts, means, cross_products(columns, weights), levels)
 
 
 def level_sums(
-    columns: Array,
-    weighted: Array,
+    columns: Sequence[Array] | Array,
+    weights: Array | None,
     codes: NDArray[np.int64],
     n_levels: int,
     z: NDArray[np.intp],
     *,
     counted: bool = True,
 ) -> Array:
-    """Per level, sums of products of the columns `z` with all columns.
+    """Per level, weighted sums of products of the columns `z` with all columns.
 
     With `counted`, column 0 is all ones and products with it are not formed.
 
@@ -84,28 +80,24 @@ def level_sums(
     -------
     ndarray of shape (len(z), len(columns), n_levels)
     """
-    plain = weighted is columns
     out = np.zeros((len(z), len(columns), n_levels))
-    n = len(codes)
     step = max(CHUNK, 4 * n_levels)
     place = {int(column): i for i, column in enumerate(z)}
-    for start in range(0, n, step):
-        part = codes[start : start + step]
+    for start in range(0, len(codes), step):
+        chunk = slice(start, start + step)
+        part = codes[chunk]
         for i, a in enumerate(z):
-            left = weighted[a, start : start + step]
-            for b in range(len(columns)):
+            ones = counted and a == 0
+            left = None if ones else columns[a][chunk]
+            if weights is not None:
+                left = weights[chunk] if left is None else left * weights[chunk]
+            for b, column in enumerate(columns):
                 if place.get(b, i) < i:
                     continue
-                if a == 0 and b == 0 and plain and counted:
-                    out[i, b] += np.bincount(part, minlength=n_levels)
-                elif a == 0 and plain and counted:
-                    right = columns[b, start : start + step]
-                    out[i, b] += np.bincount(part, weights=right, minlength=n_levels)
-                else:
-                    product = (
-                        left if b == 0 and counted else left * columns[b, start : start + step]
-                    )
-                    out[i, b] += np.bincount(part, weights=product, minlength=n_levels)
+                product = left
+                if not (counted and b == 0):
+                    product = column[chunk] if left is None else left * column[chunk]
+                out[i, b] += np.bincount(part, weights=product, minlength=n_levels)
     for b, i in place.items():
         for j, a in enumerate(z[:i]):
             out[i, a] = out[j, b]
@@ -130,8 +122,8 @@ def with_response(design: Design, rows: Rows, moments: Moments) -> Moments:
     y = rows.y
     weighted = y if rows.weights is None else y * rows.weights
     cross = moments.cross.copy()
-    cross[:-1, -1] = cross[-1, :-1] = rows.base @ weighted
-    cross[-1, -1] = y @ weighted
+    cross[:-1, -1] = cross[-1, :-1] = np.einsum("cn,n->c", rows.base, weighted)
+    cross[-1, -1] = np.einsum("n,n->", y, weighted)
     levels = []
     for old, codes, group in zip(moments.levels, rows.codes, design.groups, strict=True):
         sums = old.copy()
@@ -143,8 +135,7 @@ def with_response(design: Design, rows: Rows, moments: Moments) -> Moments:
 
 
 def _cells(
-    columns: Array,
-    weighted: Array,
+    columns: Sequence[Array],
     rows: Rows,
     design: Design,
     used: list[NDArray[np.intp]],
@@ -157,6 +148,8 @@ def _cells(
     sums = np.empty((len(used[first]), len(used[second]), len(present)))
     for i, a in enumerate(used[first]):
         for j, b in enumerate(used[second]):
-            product = weighted[a] * columns[b] if b else weighted[a]
+            product = columns[a] * columns[b] if b else columns[a]
+            if rows.weights is not None:
+                product = product * rows.weights
             sums[i, j] = np.bincount(cell, weights=product, minlength=len(present))
     return Cells(first, second, present // width, present % width, sums)
