@@ -24,6 +24,8 @@ from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.information import average_information
 
 EPSILON = float(np.finfo(float).eps)
+# least residual sum of squares, as a share of the total one
+LEAST = 1e-28
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Objective:
             logdet_x = 2.0 * float(np.log(np.diag(cholesky)).sum())
         nu = self.nu
         # a response that the model fits exactly: keep the logarithm finite, the fit says so
-        r2 = max(r2, 1e-28 * max(float(self.blocks.cross[p, p]), 1e-280))
+        r2 = max(r2, LEAST * max(float(self.blocks.cross[p, p]), 1e-280))
         value = reduced.logdet + nu * (1.0 + math.log(2.0 * math.pi * r2 / nu))
         if self.reml:
             value += logdet_x

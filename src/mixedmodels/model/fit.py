@@ -42,7 +42,7 @@ from mixedmodels.errors import (
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
 from mixedmodels.likelihood.covariance import theta_from_factors
-from mixedmodels.likelihood.objective import EPSILON, Objective
+from mixedmodels.likelihood.objective import EPSILON, LEAST, Objective
 from mixedmodels.likelihood.start import moment_factor
 from mixedmodels.likelihood.working import Working, assemble, make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source
@@ -334,7 +334,7 @@ def _lacks_digits(found: Optimum | None) -> bool:
 def _is_rounding(design: Design, optimum: Optimum, nu: int) -> bool:
     """Whether the residuals are no larger than the response's own last digit."""
     largest = abs(design.y_centre) / design.y_scale + 3.0
-    return optimum.at.profile.r2 / nu < (4.0 * EPSILON * largest) ** 2
+    return optimum.at.profile.r2 / nu < max((4.0 * EPSILON * largest) ** 2, 2.0 * LEAST)
 
 
 def _is_endless(objective: Objective, optimum: Optimum) -> bool:
