@@ -75,7 +75,23 @@ class _Search:
 
     def move(self, new: Evaluation) -> None:
         """Accept a point, keeping what is known of the curvature."""
-        self.at, self.hessian = new, self.objective.hessian(new) + self.correction
+        known = self.objective.hessian(new)
+        if not self.objective.blocks.exact_hessian:
+            self.learn(new, known)
+            known = known + self.correction
+        self.at, self.hessian = new, known
+
+    def learn(self, new: Evaluation, known: Array) -> None:
+        """Symmetric rank-one update of the correction, so that the last secant is met exactly.
+
+        Structured as in Dennis, Gay and Welsch (1981, ACM Trans. Math. Softw. 7, 348-368): the
+        known part of the curvature is evaluated afresh, the secant holds the rest.
+        """
+        step = new.theta - self.at.theta
+        residual = new.gradient - self.at.gradient - (known + self.correction) @ step
+        scale = float(residual @ step)
+        if abs(scale) > 1e-8 * float(np.linalg.norm(residual) * np.linalg.norm(step)):
+            self.correction = self.correction + np.multiply.outer(residual, residual) / scale
 
 
 def minimise(
@@ -139,28 +155,10 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
         search.radius *= 3.0
     elif ratio < 0.25:
         search.radius = 0.5 * length
-    _learn(search, new)
     search.move(new)
     if search.on_step is not None:
         search.on_step(new)
     return model > noise or actual > noise
-
-
-def _learn(search: _Search, new: Evaluation) -> None:
-    """Symmetric rank-one update of the correction, so that the last secant is met exactly.
-
-    Structured as in Dennis, Gay and Welsch (1981, ACM Trans. Math. Softw. 7, 348-368): the known
-    part of the curvature is evaluated afresh, the secant holds the rest.
-    """
-    blocks = search.objective.blocks
-    if blocks.exact_hessian:
-        return
-    step = new.theta - search.at.theta
-    expected = (search.objective.hessian(new) + search.correction) @ step
-    residual = new.gradient - search.at.gradient - expected
-    scale = float(residual @ step)
-    if abs(scale) > 1e-8 * float(np.linalg.norm(residual) * np.linalg.norm(step)):
-        search.correction = search.correction + np.multiply.outer(residual, residual) / scale
 
 
 def _certify(search: _Search) -> None:

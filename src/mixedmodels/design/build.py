@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class TermDesign:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GroupDesign:
     """One grouping factor with all terms on it.
 
@@ -72,7 +72,7 @@ class GroupDesign:
     levels: tuple[str, ...]
     terms: tuple[TermDesign, ...]
 
-    @property
+    @cached_property
     def uses(self) -> NDArray[np.intp]:
         """Base columns that the terms are made of."""
         return np.flatnonzero(np.any([(t.recipe != 0.0).any(axis=1) for t in self.terms], axis=0))
