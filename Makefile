@@ -39,4 +39,5 @@ $(VENV)/.demo: EXTRAS :=
 $(VENV)/.bench: EXTRAS := [bench]
 $(VENV)/.test $(VENV)/.demo $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.$(EXTRAS)'
+	$(BIN)/python -m compileall -q src
 	@touch $@

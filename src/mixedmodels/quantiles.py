@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -25,3 +26,17 @@ def t_probability(statistic: Array, df: float) -> Array:
     from scipy.special import stdtr
 
     return np.asarray(2.0 * stdtr(df, -np.abs(statistic)), dtype=np.float64)
+
+
+def f_probability(statistic: Any, num_df: Any, den_df: Any) -> Array:
+    """Upper tail of the F distribution."""
+    from scipy.special import fdtrc
+
+    return np.asarray(fdtrc(num_df, den_df, statistic), dtype=np.float64)
+
+
+def chi2_probability(statistic: Any, df: Any) -> Array:
+    """Upper tail of the chi-squared distribution."""
+    from scipy.special import chdtrc
+
+    return np.asarray(chdtrc(df, statistic), dtype=np.float64)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
@@ -16,6 +15,7 @@ from mixedmodels.design.grouping import observed
 from mixedmodels.errors import ModelError
 from mixedmodels.model.record import Fit
 from mixedmodels.model.storage_rows import RowsNotKept
+from mixedmodels.quantiles import f_probability
 
 # share of a fixed-effect column that may lie outside a space it belongs to (rounding)
 OUTSIDE = 1e-7
@@ -55,7 +55,7 @@ def sequential_table(fit: Fit) -> Any:
             "num_df": np.append(num_df, df),
             "den_df": np.append(np.full(len(terms), float(df)), np.nan),
             "statistic": np.append(statistic, np.nan),
-            "p_value": np.append(special.fdtrc(num_df, df, statistic), np.nan),
+            "p_value": np.append(f_probability(statistic, num_df, df), np.nan),
         },
         fit.source.kind,
     )

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy import special
 
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
@@ -23,6 +22,7 @@ from mixedmodels.inference.anova import (
 )
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
+from mixedmodels.quantiles import chi2_probability
 
 Models: TypeAlias = Mapping[str, FittedModel] | Sequence[FittedModel]
 Criterion: TypeAlias = Literal["aicc", "aic", "bic"]
@@ -199,7 +199,7 @@ def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
             "deviance": deviance,
             "statistic": statistic,
             "df": df,
-            "p_value": special.chdtrc(np.maximum(df, 1), statistic),
+            "p_value": chi2_probability(statistic, np.maximum(df, 1)),
             "criterion": ["ML (refitted)" if given[name].reml else "ML" for name in names],
         },
         fits[0].source.kind,

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import special
 
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.model.record import Fit
+from mixedmodels.quantiles import f_probability, t_probability
 from mixedmodels.report.layout import (
     Block,
     Facts,
@@ -187,7 +187,7 @@ def fixed_effects(fit: Fit) -> Table:
     ]
     if not fit.has_random:
         header = (*header, "df", "p value")
-        p_values = 2.0 * special.stdtr(fit.df_resid, -np.abs(t))
+        p_values = t_probability(t, fit.df_resid)
         rows = [(*rows[j], f"{fit.df_resid}", p_value(float(p_values[j]))) for j in shown]
     note = f"{p - len(shown)} more coefficients: m.tidy()" if len(shown) < p else ""
     return Table("Fixed effects", header, tuple(rows), 1, note)
@@ -227,7 +227,7 @@ def least_squares(fit: Fit) -> Iterator[tuple[str, str]]:
     yield "R squared", f"{fixed(r2, 4)}, adjusted {fixed(adjusted, 4)}{about}"
     df_model = p - constant
     f = explained / df_model / fit.sigma**2 if fit.sigma > 0.0 else math.inf
-    tail = p_value(float(special.fdtrc(df_model, df, f)))
+    tail = p_value(float(f_probability(f, df_model, df)))
     tail = tail if tail.startswith("<") else f"= {tail}"
     yield "F statistic", f"{number(f)} on {df_model} and {df} degrees of freedom, p {tail}"
 
