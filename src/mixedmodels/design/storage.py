@@ -205,10 +205,14 @@ def _from_arrow_labels(column: Any, name: str) -> Numeric | Coded:
 
 
 def _arrow_labels(column: Any, nature: Nature) -> Coded:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    encoded = column.dictionary_encode().combine_chunks()
-    order = pc.sort_indices(encoded.dictionary)
+    # Arrow's own pool takes memory from the system in pieces so large that their first touch costs
+    # more than the work
+    pool = pa.system_memory_pool()
+    encoded = pc.dictionary_encode(column, memory_pool=pool).combine_chunks(memory_pool=pool)
+    order = pc.sort_indices(encoded.dictionary, memory_pool=pool)
     levels = encoded.dictionary.take(order).to_pylist()
     indices = encoded.indices if column.null_count == 0 else encoded.indices.fill_null(-1)
     codes = rank_of(order.to_numpy())[indices.to_numpy()]
