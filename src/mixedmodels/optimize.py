@@ -296,7 +296,9 @@ def _judge(search: _Search) -> Optimum:
     )
     # curvature per relative change, so that variances of different size count alike
     unit = np.maximum(1.0, _row_lengths(search))
-    curvature, _ = eigh(search.hessian * np.multiply.outer(unit, unit))
+    curvature = values
+    if (unit > 1.0).any():
+        curvature, _ = eigh(search.hessian * np.multiply.outer(unit, unit))
     scale = max(1.0, float(curvature.max(initial=0.0)))
     noise = at.profile.rounding
     if predicted > max(1e-6, 1e-11 * abs(at.value), 10.0 * noise):

@@ -25,8 +25,8 @@ CONSTANT = 1e-13
 REFINE = 1e-3
 # the name under which formulaic gives the constant
 CONSTANT_NAME = "Intercept"
-# squares of numbers between these can be summed without care
-MODEST = (1e-100, 1e100)
+# mean squares between these were summed without underflow or overflow
+MODEST = (1e-200, 1e200)
 # squares of numbers beyond these are not representable
 LARGEST, SMALLEST = 1e150, 1e-150
 
@@ -74,25 +74,30 @@ def standardise(values: Array, name: str, weights: Array | None, out: Array) -> 
     else:
         centre = float(np.einsum("i,i->", values, weights)) / n
     np.subtract(values, centre, out=out)
-    largest = max(float(out.max()), -float(out.min()))
-    if largest <= CONSTANT * abs(centre) or largest == 0.0:
+    scale, total = 1.0, _sum_of_squares(out, weights)
+    if not MODEST[0] * n < total < MODEST[1] * n:
+        scale = float(np.abs(out).max(initial=0.0))
+        if scale <= CONSTANT * abs(centre):
+            return centre, 0.0
+        if not SMALLEST < scale < LARGEST or abs(centre) > LARGEST:
+            raise DataError(
+                f"'{name}' is of the order {max(scale, abs(centre)):.0e}: its squares cannot be "
+                "represented. Change its unit, for example divide it by its standard deviation"
+            )
+        out /= scale
+        total = _sum_of_squares(out, weights)
+    root = math.sqrt(total / n)
+    if scale * root <= CONSTANT * abs(centre):
         return centre, 0.0
-    if not SMALLEST < largest < LARGEST or abs(centre) > LARGEST:
-        raise DataError(
-            f"'{name}' is of the order {max(largest, abs(centre)):.0e}: its squares cannot be "
-            "represented. Change its unit, for example divide it by its standard deviation"
-        )
-    scale = 1.0
-    if not MODEST[0] < largest < MODEST[1]:
-        scale = largest
-        out /= largest
-    # einsum and not a dot product, for which BLAS would wake its threads
-    total = (
-        np.einsum("i,i->", out, out) if weights is None else np.einsum("i,i,i->", out, weights, out)
-    )
-    root = math.sqrt(float(total) / n)
     out *= 1.0 / root
     return centre, scale * root
+
+
+def _sum_of_squares(values: Array, weights: Array | None) -> float:
+    # einsum and not a dot product, for which BLAS would wake its threads
+    if weights is None:
+        return float(np.einsum("i,i->", values, values))
+    return float(np.einsum("i,i,i->", values, weights, values))
 
 
 def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | None) -> Basis:
@@ -117,7 +122,8 @@ def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | No
     if size < len(rows):
         rows = rows[:size].copy()
     combine = np.eye(size)
-    if _smallest_residual(cross_products(rows, weights)) < REFINE:
+    # one centred column cannot depend on the constant
+    if size > 2 and _smallest_residual(cross_products(rows, weights)) < REFINE:
         magnitudes = np.ones(size)
         for at, centre, scale in origin.values():
             if scale:

@@ -41,7 +41,7 @@ def group_levels(variables: Sequence[str], groups: Mapping[str, Factor]) -> tupl
     """
     first = groups[variables[0]]
     if len(variables) == 1:
-        return first.codes, [str(level) for level in first.levels]
+        return first.codes, [v if isinstance(v, str) else str(v) for v in first.levels]
     codes, labels = first.codes, part_labels(first)
     for name in variables[1:]:
         factor = groups[name]
