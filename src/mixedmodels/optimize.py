@@ -173,7 +173,7 @@ def _leave_saddle(search: _Search) -> Evaluation | None:
     values, vectors = eigh(search.hessian)
     if not len(values) or values[0] > -1e-6 * max(1.0, float(values[-1])):
         return None
-    lowest = search.at.value - 1e-10 * max(1.0, 1e-3 * abs(search.at.value))
+    lowest = search.at.value - _alike(search.at.value)
     for length in (1.0, -1.0, 0.1, -0.1, 0.01, -0.01):
         new = search.evaluate(search.at.theta + length * vectors[:, 0])
         if new.value < lowest:
@@ -226,8 +226,13 @@ def _snap_to_zero(search: _Search) -> None:
         return
     new = search.evaluate(theta_from_factors(templates, snapped))
     # a zero is preferred while it costs no more than a criterion can be told apart
-    if new.value <= search.at.value + 1e-10 * max(1.0, 1e-3 * abs(search.at.value)):
+    if new.value <= search.at.value + _alike(search.at.value):
         search.move(new)
+
+
+def _alike(value: float) -> float:
+    """Difference below which two values of the criterion are not told apart."""
+    return 1e-10 * max(1.0, 1e-3 * abs(value))
 
 
 def _truncate(block: Array) -> tuple[Array, bool]:
@@ -247,7 +252,7 @@ def _escape(search: _Search) -> Evaluation | None:
     at, templates = search.at, search.objective.templates
     tolerance = 1e-7 * max(1.0, 1e-3 * abs(at.value))
     best = None
-    lowest = at.value - 1e-10 * max(1.0, 1e-3 * abs(at.value))
+    lowest = at.value - _alike(at.value)
     for k, template in enumerate(templates):
         for part in template.parts:
             own = at.factors[k][part, part]

@@ -114,6 +114,11 @@ class Design:
     factors: Mapping[str, tuple[tuple[Any, ...], bool]]
     term_order: tuple[tuple[int, int], ...]
 
+    @property
+    def theta_order(self) -> list[tuple[int, int]]:
+        """(group, term) in lme4's order: most levels first, then as in the formula."""
+        return sorted(self.term_order, key=lambda pair: -len(self.groups[pair[0]].levels))
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:

@@ -177,7 +177,7 @@ class CrossedBlocks:
         inverse = self._inverse(reduced)
         half = self._scale_rows(reduced.complement, factors)
         effect = self._unscale(reduced.u_rest, factors)
-        left = reduced.rest_w - self._right_times(reduced.complement, effect)
+        left = reduced.rest_w - reduced.complement @ effect
         results = [self._first_factor(reduced, factors, weight, inverse, effect)]
         solved: Array | None = None
         for k, (q, n) in enumerate(self.sizes):
@@ -198,11 +198,9 @@ class CrossedBlocks:
                         reduced.cholesky, half, lower=True, check_finite=False
                     )
                 blocks = solved[:, part].reshape(-1, n, q)
-                by_covariance = (
-                    np.einsum("lala->a", reduced.complement[part, part].reshape(n, q, n, q))
-                    if q == 1
-                    else np.einsum("lalb->ab", reduced.complement[part, part].reshape(n, q, n, q))
-                ) - np.einsum("jla,jlb->ab", blocks, blocks)
+                own_products = reduced.complement[part, part].reshape(n, q, n, q)
+                by_covariance = np.einsum("lalb->ab", own_products)
+                by_covariance = by_covariance - np.einsum("jla,jlb->ab", blocks, blocks)
                 by_covariance = by_covariance - np.einsum("law,wx,lbx->ab", t, weight, t)
             results.append(Derivatives(by_factor, 0.5 * (by_covariance + by_covariance.T)))
         return results
@@ -217,7 +215,6 @@ class CrossedBlocks:
     ) -> Derivatives:
         """Gradient for factor 1; the later columns' covariance is used on the sparse pattern."""
         q, _, n_levels = self.g.shape
-        w = self.cross.shape[0]
         left = self._right_scale(inverse, factors)
         inner = left + effect @ weight @ effect.T
         corner = -effect @ weight
@@ -243,7 +240,6 @@ class CrossedBlocks:
                     explained_v[i, j] += np.vdot(fixed, v_w[rows][j::q])
                     explained_t[i, j] += t_sparse[j::q].multiply(dense).sum()
                     explained_t[i, j] += np.vdot(fixed, t_w[rows][j::q])
-        assert w == t_w.shape[1]
         return Derivatives(2.0 * (own - explained_v), own_after - explained_t)
 
     def conditional_covariance(
@@ -350,10 +346,6 @@ class CrossedBlocks:
     def _right_scale(self, matrix: Array, factors: Sequence[Array]) -> Array:
         """``Lambda matrix Lambda'``."""
         return self._unscale(self._unscale(matrix, factors).T, factors).T
-
-    @staticmethod
-    def _right_times(complement: Array, effect: Array) -> Array:
-        return complement @ effect
 
 
 def _level_major(blocks: Array) -> Array:

@@ -126,19 +126,30 @@ def assemble(
 ) -> Working:
     """Cross-products of the working columns, in the storage that the structure asks for."""
     size = len(moments.cross) - 1
-    y_recipe = np.zeros(size + 1)
-    y_recipe[-1] = 1.0
-    if fixed.constant is None:
-        y_recipe[0] = design.y_centre / design.y_scale
+    y_recipe = _response_recipe(design, fixed, size)
     right = np.zeros((size + 1, len(fixed.kept) + 1))
     right[:size, :-1] = fixed.recipe
     right[:, -1] = y_recipe
-    lefts = [np.concatenate([term.recipe for term in group], axis=1) for group in terms]
+    lefts = [group_recipe(group) for group in terms]
     used = [group.uses for group in design.groups]
     cross = right.T @ moments.cross @ right
     store = _nested if design.structure.nested else _crossed
     blocks, orders = store(design, moments, used, lefts, right, cross)
     return Working(fixed, terms, templates, blocks, orders, y_recipe)
+
+
+def _response_recipe(design: Design, fixed: FixedMap, size: int) -> Array:
+    """Working response over base columns and base response."""
+    recipe = np.zeros(size + 1)
+    recipe[-1] = 1.0
+    if fixed.constant is None:
+        recipe[0] = design.y_centre / design.y_scale
+    return recipe
+
+
+def group_recipe(terms: Sequence[TermMap]) -> Array:
+    """Working columns of all terms on one grouping factor over the base columns, (c, q)."""
+    return np.concatenate([term.recipe for term in terms], axis=1)
 
 
 def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
@@ -230,15 +241,15 @@ def _nested(
     cross: Array,
 ) -> tuple[NestedBlocks, tuple[NDArray[np.intp], ...]]:
     orders, parents = _consecutive(design)
+    inverses = [np.argsort(order) for order in orders]
     stages = []
     size = right.shape[0]
-    padded = [left_padded(left, size) for left in lefts]
+    padded = [_left_padded(left, size) for left in lefts]
     stage_columns = [np.concatenate([*padded[k:], right], axis=1) for k in range(len(lefts))]
     for k, (sums, z, left) in enumerate(zip(moments.levels, used, lefts, strict=True)):
         g = _sandwich(left[z], sums, stage_columns[k])
-        inverse = np.argsort(orders[k])
-        if k < len(parents) or k > 0:
-            g = np.ascontiguousarray(g[:, :, inverse])
+        if len(orders) > 1:
+            g = np.ascontiguousarray(g[:, :, inverses[k]])
         parent = parents[k] if k < len(parents) else np.empty(0, np.intp)
         starts, above = [], np.arange(g.shape[-1])
         for j in range(k, len(parents)):
@@ -247,7 +258,6 @@ def _nested(
         stages.append(Stage(g, parent, tuple(starts)))
     if moments.within is None:
         return NestedBlocks(stages, cross), orders
-    inverses = [np.argsort(order) for order in orders]
     within = [
         _sandwich(left[z], sums, columns)[:, :, inverse]
         for left, z, sums, columns, inverse in zip(
@@ -265,7 +275,7 @@ def _nested(
     return centred, orders
 
 
-def left_padded(left: Array, size: int) -> Array:
+def _left_padded(left: Array, size: int) -> Array:
     """A recipe over the base columns, with a zero for the response."""
     return np.pad(left, ((0, size - len(left)), (0, 0)))
 
@@ -311,7 +321,7 @@ def _crossed(
 
     size = right.shape[0]
     sizes = [(left.shape[1], len(g.levels)) for left, g in zip(lefts, design.groups, strict=True)]
-    first = np.concatenate([left_padded(lefts[0], size), right], axis=1)
+    first = np.concatenate([_left_padded(lefts[0], size), right], axis=1)
     g = _sandwich(lefts[0][used[0]], moments.levels[0], first)
     ends = np.cumsum([0, *(q * n for q, n in sizes[1:])])
     m = int(ends[-1])
@@ -321,7 +331,7 @@ def _crossed(
         own = _sandwich(
             lefts[k][used[k]],
             moments.levels[k],
-            np.concatenate([left_padded(lefts[k], size), right], axis=1),
+            np.concatenate([_left_padded(lefts[k], size), right], axis=1),
         )
         at = ends[k - 1] + np.arange(n) * q
         for i in range(q):
@@ -360,13 +370,10 @@ def _crossed(
 
 def respond(working: Working, design: Design, moments: Moments) -> Working:
     """The same working columns with another response."""
-    y_recipe = np.zeros_like(working.y_recipe)
-    y_recipe[-1] = 1.0
-    if working.fixed.constant is None:
-        y_recipe[0] = design.y_centre / design.y_scale
     if not design.structure.nested:
         return assemble(design, moments, working.fixed, working.terms, working.templates)
-    size = len(y_recipe) - 1
+    size = len(moments.cross) - 1
+    y_recipe = _response_recipe(design, working.fixed, size)
     with_y = moments.cross @ y_recipe
     cross = working.blocks.cross.copy()
     cross[:-1, -1] = cross[-1, :-1] = working.fixed.recipe.T @ with_y[:size]
@@ -381,7 +388,7 @@ def respond(working: Working, design: Design, moments: Moments) -> Working:
         strict=True,
     ):
         g = stage.g.copy()
-        left = np.concatenate([term.recipe for term in terms], axis=1)[group.uses]
+        left = group_recipe(terms)[group.uses]
         right = left.T @ np.einsum("zcl,c->zl", sums, y_recipe)
         g[:, -1] = right if len(working.orders) == 1 else right[:, np.argsort(order)]
         stages.append(replace(stage, g=g))
@@ -396,7 +403,7 @@ def working_theta(working: Working, design: Design, theta: Array, weight_scale: 
     DataError
         A wrong number of values.
     """
-    order = sorted(design.term_order, key=lambda pair: -len(design.groups[pair[0]].levels))
+    order = design.theta_order
     sizes = [len(design.groups[g].terms[t].names) for g, t in order]
     expected = sum(q * (q + 1) // 2 for q in sizes)
     if theta.shape != (expected,) or not np.isfinite(theta).all():

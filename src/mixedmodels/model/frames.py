@@ -113,22 +113,13 @@ def kept_names(fit: Fit, k: int) -> list[str]:
     ]
 
 
-def covariances(fit: Fit, k: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Covariance of one grouping factor's random effects, shape (q, q), all terms together."""
-    factor = fit.factors[k] * fit.sigma
-    out = np.zeros((len(factor), len(factor)))
-    for part in fit.working.templates[k].parts:
-        out[part, part] = factor[part, part] @ factor[part, part].T
-    return out
-
-
 def varcorr(fit: Fit) -> Any:
     """Variances, standard deviations and correlations, one row per column, residual last."""
     groups: list[str] = []
     terms: list[str] = []
     variances: list[float] = []
     correlations: dict[str, dict[int, float]] = {}
-    for k, t in fit.theta_terms:
+    for k, t in fit.design.theta_order:
         names = fit.design.groups[k].terms[t].names
         factor = fit.term_factor(k, t) * fit.sigma
         covariance = factor @ factor.T

@@ -24,6 +24,7 @@ from mixedmodels.design.frame import (
 )
 from mixedmodels.design.grouping import part_labels
 from mixedmodels.errors import DataError, ModelError
+from mixedmodels.likelihood.working import group_recipe
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import two_sided
 
@@ -109,8 +110,7 @@ def _training_rows(fit: Fit, groups: tuple[int, ...]) -> _RowsAt:
     x = fit.working.fixed.recipe.T @ fit.rows.base
     levels, z = [], []
     for k, terms in enumerate(fit.working.terms):
-        recipe = np.concatenate([t.recipe for t in terms], axis=1)
-        z.append(recipe.T @ fit.rows.base)
+        z.append(group_recipe(terms).T @ fit.rows.base)
         codes = fit.working.orders[k][fit.rows.codes[k]]
         levels.append(codes if k in groups else np.full(fit.n_obs, -1))
     return _RowsAt(np.empty(0), x, levels, z, np.zeros(fit.n_obs))
@@ -358,18 +358,15 @@ def leverage(fit: Fit) -> Array:
 
 def residuals(fit: Fit, kind: str = "response") -> Array:
     """Residuals of the rows used; see `FittedModel.residuals`."""
-    raw = fit.response - fit.fitted
     if kind == "response":
-        return raw
+        return fit.response - fit.fitted
     if kind == "marginal":
         return fit.response - fit.fixed_part
     if kind not in ("pearson", "scaled"):
         raise ModelError(
             f"kind must be 'response', 'pearson', 'scaled' or 'marginal', not {kind!r}"
         )
-    if fit.rows.weights is not None:
-        raw = raw * np.sqrt(fit.rows.weights * fit.rows.weight_scale)
-    return raw if kind == "pearson" else raw / fit.sigma
+    return fit.pearson_residuals if kind == "pearson" else fit.pearson_residuals / fit.sigma
 
 
 def cooks_distance(fit: Fit, hat: Array) -> Array:
@@ -406,16 +403,6 @@ def simulate(
             for k, factor in enumerate(fit.optimum.at.factors):
                 n_levels = len(fit.design.groups[k].levels)
                 b = factor @ rng.standard_normal((len(factor), n_levels)) * working_sd
-                y = y + _spread(fit, k, b)
+                y = y + fit.spread(k, b)
         out[i] = y
     return out
-
-
-def _spread(fit: Fit, k: int, b: Array) -> Array:
-    """``Z b`` of one factor for working effects ``b`` of shape (q, n_levels)."""
-    recipe = np.concatenate([t.recipe for t in fit.working.terms[k]], axis=1)
-    by_level = recipe @ b
-    total = np.zeros(fit.n_obs)
-    for a in np.flatnonzero((recipe != 0.0).any(axis=1)):
-        total += by_level[a][fit.rows.codes[k]] * fit.rows.base[a]
-    return total * fit.design.y_scale

@@ -18,6 +18,7 @@ from mixedmodels.likelihood.working import (
     Working,
     beta_from_working,
     effects_from_working,
+    group_recipe,
     inverse_root,
 )
 from mixedmodels.moments.cross_products import Moments
@@ -244,17 +245,10 @@ class Fit:
         return triangular(full)
 
     @cached_property
-    def theta_terms(self) -> list[tuple[int, int]]:
-        """(group, term) in lme4's order: most levels first, then as in the formula."""
-        return sorted(
-            self.design.term_order, key=lambda pair: -len(self.design.groups[pair[0]].levels)
-        )
-
-    @cached_property
     def theta(self) -> Array:
         """Relative covariance parameters, lme4's order: column-major lower triangles, no unit."""
         parts = []
-        for group, term in self.theta_terms:
+        for group, term in self.design.theta_order:
             lower = self.term_factor(group, term)
             rows, cols = np.tril_indices(len(lower))
             order = np.lexsort((rows, cols))
@@ -326,17 +320,19 @@ class Fit:
     def random_part(self, groups: tuple[int, ...] | None = None) -> Array:
         """``Z b`` of the rows used, over all or some grouping factors."""
         total = np.zeros(self.n_obs)
-        for k, codes in enumerate(self.rows.codes):
-            if groups is not None and k not in groups:
-                continue
-            start = 0
-            for term in self.working.terms[k]:
-                stop = start + len(term.kept)
-                # base coefficients of every level, then one gather per base column
-                by_level = term.recipe @ self.working_effects[k][start:stop]
-                for a in np.flatnonzero((term.recipe != 0.0).any(axis=1)):
-                    total += by_level[a][codes] * self.rows.base[a] if a else by_level[a][codes]
-                start = stop
+        for k, effects in enumerate(self.working_effects):
+            if groups is None or k in groups:
+                total += self.spread(k, effects)
+        return total
+
+    def spread(self, group: int, effects: Array) -> Array:
+        """``Z b`` of the rows for working effects (q, n_levels) of one grouping factor."""
+        recipe = group_recipe(self.working.terms[group])
+        codes, total = self.rows.codes[group], np.zeros(self.n_obs)
+        # base coefficients of every level, then one gather per base column
+        by_level = recipe @ effects
+        for a in np.flatnonzero((recipe != 0.0).any(axis=1)):
+            total += by_level[a][codes] * self.rows.base[a] if a else by_level[a][codes]
         return total * self.design.y_scale
 
     @cached_property
@@ -345,12 +341,18 @@ class Fit:
         y = self.design.y_centre + self.design.y_scale * self.rows.y
         return y if self.rows.offset is None else y + self.rows.offset
 
+    @property
+    def pearson_residuals(self) -> Array:
+        """Conditional residuals times the square root of the prior weights, shape (n,)."""
+        raw = self.response - self.fitted
+        if self.rows.weights is None:
+            return raw
+        return raw * np.sqrt(self.rows.weights * self.rows.weight_scale)
+
     @cached_property
     def residual_quantiles(self) -> Array:
         """Least, quartiles and greatest of the residuals over sigma, shape (5,)."""
-        scaled = (self.response - self.fitted) / self.sigma
-        if self.rows.weights is not None:
-            scaled = scaled * np.sqrt(self.rows.weights * self.rows.weight_scale)
+        scaled = self.pearson_residuals / self.sigma
         return np.quantile(scaled, (0.0, 0.25, 0.5, 0.75, 1.0))
 
     @cached_property
@@ -389,7 +391,7 @@ class Fit:
     def dead_directions(self) -> list[str]:
         """What has no variance at a boundary optimum, one phrase per term."""
         phrases = []
-        for group, term in self.theta_terms:
+        for group, term in self.design.theta_order:
             part = self.working.templates[group].parts[term]
             mapping = self.working.terms[group][term]
             names = self.design.groups[group].terms[term].names

@@ -126,7 +126,7 @@ def scaled_residuals(fit: Fit) -> Block:
 
 def random_effects(fit: Fit) -> Table:
     """Variances, standard deviations, correlations with the earlier columns of the term."""
-    rows = [row for group, term in fit.theta_terms for row in _term_rows(fit, group, term)]
+    rows = [row for group, term in fit.design.theta_order for row in _term_rows(fit, group, term)]
     hidden = len(rows) - MOST_VARIANCES
     notes = []
     if hidden > 0:
