@@ -32,6 +32,10 @@ class ModelError(MixedModelsError, ValueError):
     """The request does not fit the fitted model, such as comparing models of different data."""
 
 
+class MemoryLimitError(MixedModelsError, MemoryError):
+    """The fit would need more memory than there is; the message names the factor responsible."""
+
+
 class MissingDependencyError(MixedModelsError, ImportError):
     """An optional library is not installed; the message gives the install command."""
 

@@ -20,6 +20,10 @@ from mixedmodels.likelihood.objective import Evaluation, Objective
 
 # a predicted decrease d is a step of sqrt(d) standard errors: this one is 3e-7 of them
 DECREASE_TOLERANCE = 1e-13
+# the same where the Hessian is approximate and an evaluation dear: 4e-6 of a standard error
+COSTLY_TOLERANCE = 1e-11
+# predicted decrease below which a secant tells of the curvature, and not of its change
+NEAR = 0.1
 MAX_EVALUATIONS = 200
 # variance parameters up to which the last Hessian is taken by differences of the gradient
 MOST_DIFFERENCES = 12
@@ -77,7 +81,8 @@ class _Search:
         """Accept a point, keeping what is known of the curvature."""
         known = self.objective.hessian(new)
         if not self.objective.blocks.exact_hessian:
-            self.learn(new, known)
+            if _newton_decrease(self.at.gradient, *eigh(self.hessian)) < NEAR:
+                self.learn(new, known)
             known = known + self.correction
         self.at, self.hessian = new, known
 
@@ -129,10 +134,12 @@ def minimise(
 def _descend(search: _Search) -> None:
     """Trust-region Newton until one more step promises nothing."""
     search.radius = max(1.0, 0.5 * float(np.abs(search.at.theta).max(initial=0.0)))
+    exact = search.objective.blocks.exact_hessian
+    tolerance = DECREASE_TOLERANCE if exact else COSTLY_TOLERANCE
     while search.evaluations < MAX_EVALUATIONS:
         values, vectors = eigh(search.hessian)
         predicted = _newton_decrease(search.at.gradient, values, vectors)
-        if predicted < DECREASE_TOLERANCE * max(1.0, 1e-5 * abs(search.at.value)):
+        if predicted < tolerance * max(1.0, 1e-5 * abs(search.at.value)):
             return
         if not _try_step(search, values, vectors):
             return

@@ -18,6 +18,8 @@ FLOORS = [
     ["errors"],
     ["arrays"],
     ["quantiles"],
+    ["memory", "threads"],
+    ["kernels"],
     ["formula"],
     ["design"],
     ["moments"],

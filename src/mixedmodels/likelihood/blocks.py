@@ -17,11 +17,23 @@ class Blocks(Protocol):
 
     Effects and products are one array of shape (q, columns, n_levels) per grouping factor;
     `reduced` is what the storage's own `reduce` gave.
+
+    Attributes
+    ----------
+    cross : ndarray of shape (w, w)
+        ``[X y]' W [X y]``.
+    exact_hessian : bool
+        Whether second derivatives are exact (one factor).
+    cheap : bool
+        Whether an evaluation per variance parameter, for differences, costs nothing to speak of.
+    short_steps : bool
+        Whether threads of linear algebra would only be in the way.
     """
 
     cross: Array
     exact_hessian: bool
     cheap: bool
+    short_steps: bool
 
     def per_factor(self) -> list[Array]:
         """``Z'W [Z | X y]`` of each factor alone."""

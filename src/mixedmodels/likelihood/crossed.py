@@ -1,29 +1,41 @@
-"""Crossed grouping factors: the largest is block diagonal, the rest a dense Schur complement.
+"""Crossed grouping factors: the one with most columns is block diagonal, the rest a complement.
 
-Storage    factor 1 as arrays (q, ., n_levels); its cross-products with the other random effects as
-           one sparse matrix; the other factors' cross-products as one dense symmetric matrix.
-           Random effects of a factor are ordered level by level (level * q + column).
-Cost       forming the complement: sum over levels of factor 1 of (partners)**2; then one dense
-           Cholesky factor and inverse of order sum over other factors of n_levels * q.
+Storage    The first factor as arrays (q, ., n_levels); its cross-products with all other random
+           effects as `links`; those of the other factors with each other as one sparse matrix. Once
+           the first factor is eliminated, Omega of the others stands in a `complement`, dense or
+           with a sparse head. Nothing else has the size of the others' columns squared.
+Cost       one pass over the pairs of columns that share a level of the first factor to form the
+           complement, one for the gradient; one Cholesky factor and inverse of the complement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, singular_values
+from mixedmodels.likelihood.complement import DenseComplement
+from mixedmodels.likelihood.links import Layout, Links
 from mixedmodels.likelihood.nested import (
     Derivatives,
     inverse_omega,
-    level_blocks,
     own_covariance,
     solve_levels,
 )
+
+# singular value of Lambda below which the gradient is not taken from I - Omega^-1
+REGULAR = 1e-3
+# columns of the complement from which its factorisation gains by a second thread
+THREADED = 1500
+# numbers in a dense block of right sides
+CHUNK = 4_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,244 +48,223 @@ class CrossedReduced:
         ``log |Omega|``.
     cross : ndarray of shape (w, w)
         ``[X y]' V^-1 [X y]``.
-    p, v : ndarray of shape (q, q + w, n_levels)
-        Factor 1's ``Lambda' G`` and ``Omega^-1 Lambda' G`` for its own and the [X y] columns.
-    p_rest, v_rest : sparse of shape (q * n_levels, m)
-        The same for its cross-products with the other random effects.
-    complement : ndarray of shape (m, m)
-        ``Z2' V1^-1 Z2``: what factor 1 leaves of the others' cross-products.
-    rest_w : ndarray of shape (m, w)
-        ``Z2' V1^-1 [X y]``.
-    cholesky : ndarray of shape (m, m)
-        Lower Cholesky factor of the others' Omega.
+    v : ndarray of shape (q, q + w, n_levels)
+        ``Omega1^-1 Lambda1' [Z1 | X y]`` of the first factor alone.
+    linked : Links
+        ``Z1' W Z2 Lambda2``.
     u_rest : ndarray of shape (m, w)
         ``Omega^-1 Lambda' Z' [X y]`` of the others.
+    serial : int
+        Which evaluation the complement held.
     total : float
         Sum of squares of which the residual one is a difference.
     """
 
     logdet: float
     cross: Array
-    p: Array
     v: Array
-    p_rest: sparse.csr_array
-    v_rest: sparse.csr_array
-    complement: Array
-    rest_w: Array
-    cholesky: Array
+    linked: Links
     u_rest: Array
+    serial: int
     total: float
 
 
 class CrossedBlocks:
     """Cross-products of crossed grouping factors.
 
+    Factors come and go in the order of the design; `first` is the position of the one that is
+    eliminated level by level.
+
     Parameters
     ----------
+    first : int
     g : ndarray of shape (q, q + w, n_levels)
-        ``Z1' W [Z1 | X y]`` of each level of the largest factor.
-    links : sparse of shape (q * n_levels, m)
+        ``Z1' W [Z1 | X y]`` of each level of the first factor.
+    links : Links
         ``Z1' W Z2`` with Z2 the columns of all other factors.
-    rest : ndarray of shape (m, m)
+    layout : Layout
+        Where those columns stand.
+    rest : sparse of shape (m, m)
         ``Z2' W Z2``.
-    rest_w : ndarray of shape (m, w)
-        ``Z2' W [X y]``.
+    others : sequence of ndarray of shape (q, q + w, n_levels)
+        ``Z' W [Z | X y]`` of each level of each other factor.
     cross : ndarray of shape (w, w)
-    sizes : sequence of (q, n_levels)
-        Of the other factors.
+    complement : DenseComplement
     """
 
     exact_hessian = False
 
     def __init__(
         self,
+        first: int,
         g: Array,
-        links: sparse.csr_array,
-        rest: Array,
-        rest_w: Array,
+        links: Links,
+        layout: Layout,
+        rest: sparse.csr_array,
+        others: Sequence[Array],
         cross: Array,
-        sizes: Sequence[tuple[int, int]],
+        complement: DenseComplement,
     ) -> None:
-        self.g, self.links, self.rest, self.rest_w, self.cross = g, links, rest, rest_w, cross
-        self.sizes = list(sizes)
-        ends = np.cumsum([q * n for q, n in self.sizes])
-        self.slices = [
-            slice(int(end) - q * n, int(end)) for end, (q, n) in zip(ends, self.sizes, strict=True)
-        ]
-        self.cheap = int(ends[-1]) <= 200
+        self.first, self.g, self.links, self.layout = first, g, links, layout
+        self.rest, self.others, self.cross = rest, list(others), cross
+        w = cross.shape[0]
+        self.rest_w = layout.stack([other[:, -w:] for other in others])
+        self.complement = complement
+        self.cheap = layout.size <= 200
+        self.short_steps = layout.size < THREADED
+        self._serial = 0
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_serial": 0}
 
     def per_factor(self) -> list[Array]:
         """``Z'W [Z | X y]`` of each factor alone, shape (q, q + w, n_levels)."""
-        out = [self.g]
-        for (q, n), part in zip(self.sizes, self.slices, strict=True):
-            own = np.einsum("lalb->abl", self.rest[part, part].reshape(n, q, n, q))
-            fixed = self.rest_w[part].reshape(n, q, -1).transpose(1, 2, 0)
-            out.append(np.concatenate([own, fixed], axis=1))
-        return out
+        return self._join(self.g, self.others)
 
     def fixed_products(self) -> list[Array]:
         """``Z' W [X y]`` of each factor, shape (q, w, n_levels)."""
         w = self.cross.shape[0]
-        return [self.g[:, -w:], *self._by_factor(self.rest_w)]
-
-    def _by_factor(self, stacked: Array) -> list[Array]:
-        """Split (m, s) into (q, s, n_levels) for each of the other factors."""
-        return [
-            stacked[part].reshape(n, q, -1).transpose(1, 2, 0)
-            for (q, n), part in zip(self.sizes, self.slices, strict=True)
-        ]
+        return self._join(self.g[:, -w:], [other[:, -w:] for other in self.others])
 
     def cross_times(self, effects: Sequence[Array]) -> list[Array]:
         """``Z'WZ`` times effects of shape (q, s, n_levels) per factor."""
-        q, s, n_levels = effects[0].shape
-        first = _level_major(effects[0])
-        others = np.concatenate([_level_major(e) for e in effects[1:]])
-        own = np.einsum("abl,bsl->asl", self.g[:, :q], effects[0])
-        linked = (self.links @ others).reshape(n_levels, q, s).transpose(1, 2, 0)
-        return [own + linked, *self._by_factor(self.links.T @ first + self.rest @ others)]
+        first, others = self._apart(effects)
+        stacked = self.layout.stack(others)
+        own = np.einsum("abl,bsl->asl", self.g[:, : len(first)], first)
+        own = own + self.links.times(stacked)
+        rest = self.links.transpose_times(first) + self.rest @ stacked
+        return self._join(own, self.layout.split(rest))
 
     def forward(
         self, reduced: CrossedReduced, factors: Sequence[Array], right: Sequence[Array]
     ) -> Array:
         """``R' Lambda Omega^-1 Lambda' R`` for R of shape (q, s, n_levels) per factor."""
-        scaled = np.einsum("ba,bsl->asl", factors[0], right[0])
-        solved = np.einsum("abl,bsl->asl", inverse_omega(self.g, factors[0]), scaled)
+        self._recall(reduced, factors)
+        lambda1, rest_factors = self._apart(factors)
+        first, others = self._apart(right)
+        scaled = np.einsum("ba,bsl->asl", lambda1, first)
+        solved = np.einsum("abl,bsl->asl", inverse_omega(self.g, lambda1), scaled)
         total = np.einsum("asl,atl->st", scaled, solved)
-        others = np.concatenate([_level_major(r) for r in right[1:]])
-        others = self._scale_rows(others - reduced.v_rest.T @ _level_major(scaled), factors)
-        half = linalg.solve_triangular(reduced.cholesky, others, lower=True, check_finite=False)
-        return np.asarray(total + half.T @ half)
+        pending = self.layout.scaled(self.layout.stack(others), rest_factors, transpose=True)
+        pending = pending - reduced.linked.transpose_times(_each(lambda1, solved))
+        return np.asarray(total + pending.T @ self.complement.solve(pending))
 
     def reduce(self, factors: Sequence[Array]) -> CrossedReduced:
         """Eliminate every factor at the given ``Lambda``s."""
+        self._serial += 1
+        lambda1, others = self._apart(factors)
         w = self.cross.shape[0]
-        n_levels = self.g.shape[-1]
-        p, v, logdet = solve_levels(self.g, factors[0])
-        omega_inverse = inverse_omega(self.g, factors[0])
-        p_rest = _block_diagonal(factors[0].T, n_levels) @ self.links
-        v_rest = _by_level(omega_inverse) @ p_rest
-        complement = self.rest - (p_rest.T @ v_rest).toarray()
-        p_w = _level_major(p[:, -w:])
-        v_w = _level_major(v[:, -w:])
-        rest_w = self.rest_w - v_rest.T @ p_w
-        cross = self.cross - p_w.T @ v_w
+        p, v, logdet = solve_levels(self.g, lambda1)
+        linked = self.links.scaled(self.layout, others)
+        scaled_w = self.layout.scaled(self.rest_w, others, transpose=True)
+        scaled_w = scaled_w - linked.transpose_times(_each(lambda1, v[:, -w:]))
+        cross = self.cross - np.einsum("awl,axl->wx", p[:, -w:], v[:, -w:])
 
-        omega = self._scale_columns(self._scale_rows(complement, factors), factors)
-        omega[np.diag_indices_from(omega)] += 1.0
-        cholesky = linalg.cholesky(omega, lower=True, overwrite_a=True, check_finite=False)
-        logdet += 2.0 * float(np.log(np.diag(cholesky)).sum())
-        scaled_w = self._scale_rows(rest_w, factors)
-        u_rest = linalg.cho_solve((cholesky, True), scaled_w, check_finite=False)
+        complement = self.complement
+        complement.fill(self._scaled_rest(others))
+        linked.transformed(_half_inverse(self.g, lambda1)).subtract_from(complement)
+        logdet += complement.factor()
+        u_rest = complement.solve_factored(scaled_w)
+        complement.invert()
         cross = cross - scaled_w.T @ u_rest
         total = float(self.cross[-1, -1])
-        return CrossedReduced(
-            logdet, cross, p, v, p_rest, v_rest, complement, rest_w, cholesky, u_rest, total
-        )
+        return CrossedReduced(logdet, cross, v, linked, u_rest, self._serial, total)
 
     def derivatives(
         self, reduced: CrossedReduced, factors: Sequence[Array], weight: Array
     ) -> list[Derivatives]:
         """Gradient of ``logdet + <weight, cross>``, one entry per factor."""
-        inverse = self._inverse(reduced)
-        half = self._scale_rows(reduced.complement, factors)
-        effect = self._unscale(reduced.u_rest, factors)
-        left = reduced.rest_w - reduced.complement @ effect
-        results = [self._first_factor(reduced, factors, weight, inverse, effect)]
-        solved: Array | None = None
-        for k, (q, n) in enumerate(self.sizes):
-            part = self.slices[k]
-            own = np.einsum(
-                "laj,jlb->ba", inverse[part].reshape(n, q, -1), half[:, part].reshape(-1, n, q)
-            )
-            t = left[part].reshape(n, q, -1)
-            u = reduced.u_rest[part].reshape(n, q, -1)
-            by_factor = 2.0 * (own - np.einsum("law,wx,lbx->ab", t, weight, u))
-            factor = factors[k + 1]
-            if np.all(np.abs(np.diag(factor)) > 1e-6):
-                by_covariance = 0.5 * np.linalg.solve(factor.T, by_factor.T).T
+        self._recall(reduced, factors)
+        effects = [
+            _each(factor, u)
+            for factor, u in zip(factors, self.spherical(reduced, factors), strict=True)
+        ]
+        back = self.cross_times(effects)
+        scores = [z - b for z, b in zip(self.fixed_products(), back, strict=True)]
+        lambda1, others = self._apart(factors)
+        score1, other_scores = self._apart(scores)
+        by_covariance = self._first_covariance(reduced, lambda1) - _quadratic(score1, weight)
+        results = []
+        for k, (factor, score) in enumerate(zip(others, other_scores, strict=True)):
+            fixed = _quadratic(score, weight)
+            if singular_values(factor)[-1] >= REGULAR:
+                results.append(self._regular(k, factor, fixed))
             else:
-                # only at a boundary: the diagonal blocks of Z'V^-1Z need one more solve
-                if solved is None:
-                    solved = linalg.solve_triangular(
-                        reduced.cholesky, half, lower=True, check_finite=False
-                    )
-                blocks = solved[:, part].reshape(-1, n, q)
-                own_products = reduced.complement[part, part].reshape(n, q, n, q)
-                by_covariance = np.einsum("lalb->ab", own_products)
-                by_covariance = by_covariance - np.einsum("jla,jlb->ab", blocks, blocks)
-                by_covariance = by_covariance - np.einsum("law,wx,lbx->ab", t, weight, t)
-            results.append(Derivatives(by_factor, 0.5 * (by_covariance + by_covariance.T)))
-        return results
+                own = self._singular(k, reduced, lambda1, others) - fixed
+                results.append(Derivatives(2.0 * own @ factor, own))
+        return self._join(Derivatives(2.0 * by_covariance @ lambda1, by_covariance), results)
 
-    def _first_factor(
-        self,
-        reduced: CrossedReduced,
-        factors: Sequence[Array],
-        weight: Array,
-        inverse: Array,
-        effect: Array,
-    ) -> Derivatives:
-        """Gradient for factor 1; the later columns' covariance is used on the sparse pattern."""
-        q, _, n_levels = self.g.shape
-        left = self._right_scale(inverse, factors)
-        inner = left + effect @ weight @ effect.T
-        corner = -effect @ weight
-        own_p = reduced.p[:, :q]
-        rest_t = self.links - _by_level(own_p.transpose(1, 0, 2)) @ reduced.v_rest
-        t_w = _level_major(self.g[:, q:]) - _by_level(own_p.transpose(1, 0, 2)) @ _level_major(
-            reduced.v[:, q:]
-        )
-        v_w = _level_major(reduced.v[:, q:])
-        own = reduced.v[:, :q].sum(-1).T
-        own_after = (self.g[:, :q] - np.einsum("jil,jal->ial", own_p, reduced.v[:, :q])).sum(-1)
-        explained_v, explained_t = np.zeros((q, q)), np.zeros((q, q))
-        step = max(1, int(4e6 // max(1, inner.shape[0])))
-        for start in range(0, n_levels, step):
-            rows = slice(start * q, min(start + step, n_levels) * q)
-            t_sparse, v_sparse = rest_t[rows], reduced.v_rest[rows]
-            t_rest = t_sparse @ inner + t_w[rows] @ corner.T
-            t_fixed = t_sparse @ corner + t_w[rows] @ weight
+    def _regular(self, k: int, factor: Array, fixed: Array) -> Derivatives:
+        """From ``Lambda' S Lambda Omega^-1 = I - Omega^-1``, diagonal blocks."""
+        q, n = self.layout.sizes[k]
+        kept = n * np.eye(q) - self.complement.diagonal_blocks(self.layout.at[k], q).sum(-1)
+        by_factor = np.linalg.solve(factor.T, kept)
+        by_covariance = np.linalg.solve(factor.T, by_factor.T)
+        by_covariance = 0.5 * (by_covariance + by_covariance.T) - fixed
+        return Derivatives(2.0 * (by_factor - fixed @ factor), by_covariance)
+
+    def _singular(
+        self, k: int, reduced: CrossedReduced, lambda1: Array, others: Sequence[Array]
+    ) -> Array:
+        """Sum of the diagonal blocks of ``Z' V^-1 Z``, at a boundary: some columns at a time."""
+        q, n = self.layout.sizes[k]
+        inverse = own_covariance(self.g, lambda1)
+        total = np.zeros((q, q))
+        step = max(1, CHUNK // (q * max(self.layout.size, self.g.shape[-1] * len(lambda1))))
+        for start in range(0, n, step):
+            at = self.layout.at[k][start : start + step]
+            places = (at[:, None] + np.arange(q)).ravel()
+            unit = np.zeros((self.layout.size, len(places)))
+            unit[places, np.arange(len(places))] = 1.0
+            own = self.rest @ unit
+            column = self.links.times(unit)
+            solved = np.einsum("abl,bcl->acl", inverse, column)
+            right = self.layout.scaled(own, others, transpose=True)
+            right = right - reduced.linked.transpose_times(solved)
+            after = self.complement.solve(right)
+            shape, block = (-1, len(at), q), q * np.arange(len(at))
             for i in range(q):
-                dense, fixed = t_rest[i::q], t_fixed[i::q]
                 for j in range(q):
-                    explained_v[i, j] += v_sparse[j::q].multiply(dense).sum()
-                    explained_v[i, j] += np.vdot(fixed, v_w[rows][j::q])
-                    explained_t[i, j] += t_sparse[j::q].multiply(dense).sum()
-                    explained_t[i, j] += np.vdot(fixed, t_w[rows][j::q])
-        return Derivatives(2.0 * (own - explained_v), own_after - explained_t)
+                    total[i, j] += own[at + i, block + j].sum()
+                    total[i, j] -= np.vdot(column[:, i::q], solved[:, j::q])
+            total -= np.einsum("mla,mlb->ab", right.reshape(shape), after.reshape(shape))
+        return 0.5 * (total + total.T)
+
+    def _first_covariance(self, reduced: CrossedReduced, lambda1: Array) -> Array:
+        """Sum of the blocks of ``Z1' V^-1 Z1``."""
+        q, v = len(lambda1), reduced.v
+        own = self.g[:, :q]
+        # V1^-1 Z1 = (I - G Lambda Omega1^-1 Lambda') Z1
+        left = np.eye(q)[:, :, None] - np.einsum(
+            "abl,bcl->acl", own, own_covariance(self.g, lambda1)
+        )
+        after = own - np.einsum("abl,bcl->acl", own, _each(lambda1, v[:, :q]))
+        explained = reduced.linked.transformed(left).quadratic(self.complement)
+        return np.asarray((after - explained).sum(-1))
 
     def conditional_covariance(
         self, reduced: CrossedReduced, factors: Sequence[Array]
     ) -> list[Array]:
         """Covariance of the random effects given y and beta, units of sigma**2, per level."""
-        joint = self._right_scale(self._inverse(reduced), factors)
-        q, _, n_levels = self.g.shape
-        scaled = (_block_diagonal(factors[0], n_levels) @ reduced.v_rest).tocsr()
-        first = own_covariance(self.g, factors[0])
-        step = max(1, int(4e6 // max(1, joint.shape[0])))
-        for start in range(0, n_levels, step):
-            stop = min(start + step, n_levels)
-            part = scaled[start * q : stop * q]
-            dense = part @ joint
-            for i in range(q):
-                for j in range(q):
-                    first[i, j, start:stop] += part[j::q].multiply(dense[i::q]).sum(axis=1)
-        blocks = [first]
-        for (q_k, n), part_k in zip(self.sizes, self.slices, strict=True):
-            square = joint[part_k, part_k].reshape(n, q_k, n, q_k)
-            blocks.append(np.einsum("lalb->abl", square))
-        return blocks
+        self._recall(reduced, factors)
+        lambda1, others = self._apart(factors)
+        own = own_covariance(self.g, lambda1)
+        explained = reduced.linked.transformed(own).quadratic(self.complement)
+        blocks = [
+            _both_sides(factor, self.complement.diagonal_blocks(at, q))
+            for factor, (q, _), at in zip(others, self.layout.sizes, self.layout.at, strict=True)
+        ]
+        return self._join(own + explained, blocks)
 
     def spherical(self, reduced: CrossedReduced, factors: Sequence[Array]) -> list[Array]:
         """``Omega^-1 Lambda' Z' W [X y]`` of every level, shape (q, w, n_levels) per factor."""
         w = self.cross.shape[0]
-        q, _, n_levels = self.g.shape
-        effect = self._unscale(reduced.u_rest, factors)
-        first = _level_major(reduced.v[:, -w:]) - reduced.v_rest @ effect
-        solutions = [first.reshape(n_levels, q, w).transpose(1, 2, 0)]
-        for (q_k, n), part in zip(self.sizes, self.slices, strict=True):
-            solutions.append(reduced.u_rest[part].reshape(n, q_k, w).transpose(1, 2, 0))
-        return solutions
+        lambda1, _ = self._apart(factors)
+        linked = reduced.linked.times(reduced.u_rest)
+        first = reduced.v[:, -w:] - np.einsum(
+            "abl,bwl->awl", inverse_lambda(self.g, lambda1), linked
+        )
+        return self._join(first, self.layout.split(reduced.u_rest))
 
     def half_solve(
         self,
@@ -284,82 +275,121 @@ class CrossedBlocks:
     ) -> Array:
         """``z' Lambda Omega^-1 Lambda' z`` of rows that touch at most one level per factor.
 
-        See `NestedBlocks.half_solve`.
+        See `NestedBlocks.half_solve`. Rows of one level of the first factor share its solution.
         """
-        n_rows = rows[0].shape[-1]
-        q = factors[0].shape[0]
+        self._recall(reduced, factors)
+        lambda1, _ = self._apart(factors)
+        scaled = [(f.T @ r) * (lev >= 0) for f, r, lev in zip(factors, rows, levels, strict=True)]
+        first, others = self._apart(scaled)
+        level1, other_levels = self._apart(levels)
+        at1 = np.maximum(level1, 0)
+        solved = np.einsum("qrn,rn->qn", inverse_omega(self.g, lambda1)[:, :, at1], first)
+        total = np.einsum("qn,qn->n", first, solved)
+        effect = lambda1 @ solved
+        explained = reduced.linked.quadratic(self.complement)[:, :, at1]
+        total += np.einsum("qn,qrn,rn->n", effect, explained, effect)
+
+        # one pair (column, coefficient) for each column of the other factors that a row touches
+        touched = [
+            (at[np.maximum(level, 0)] + i, z[i])
+            for at, level, z in zip(self.layout.at, other_levels, others, strict=True)
+            for i in range(len(z))
+        ]
+        for i, (column, z) in enumerate(touched):
+            total += z * z * self.complement.entries(column, column)
+            for other, z_other in touched[:i]:
+                total += 2.0 * z * z_other * self.complement.entries(column, other)
+        return np.asarray(total - 2.0 * self._across(reduced, level1, effect, touched))
+
+    def _across(
+        self,
+        reduced: CrossedReduced,
+        level1: NDArray[np.intp],
+        effect: Array,
+        touched: list[tuple[NDArray[np.intp], Array]],
+    ) -> Array:
+        """Products of the first factor's part of each row with the others' part."""
+        q, n_rows = effect.shape
         total = np.zeros(n_rows)
-        omega_inverse = inverse_omega(self.g, factors[0])
-        m = self.links.shape[1]
-        step = max(1, int(4e6 // max(1, m)))
-        for start in range(0, n_rows, step):
-            chunk = slice(start, min(start + step, n_rows))
-            size = chunk.stop - chunk.start
-            seen = levels[0][chunk] >= 0
-            at = np.maximum(levels[0][chunk], 0)
-            pending = (factors[0].T @ rows[0][:, chunk]) * seen
-            solved = np.einsum("qrn,rn->qn", omega_inverse[:, :, at], pending)
-            total[chunk] += np.einsum("qn,qn->n", solved, pending)
-            right = np.zeros((m, size))
+        seen, place = np.unique(level1, return_inverse=True)
+        by_level = np.argsort(place, kind="stable")
+        ends = np.cumsum(np.bincount(place, minlength=len(seen)))
+        step = max(1, CHUNK // (q * self.layout.size))
+        for start in range(0, len(seen), step):
+            stop = min(start + step, len(seen))
+            rows = by_level[(ends[start - 1] if start else 0) : ends[stop - 1]]
+            solved = self.complement.solve(
+                reduced.linked.dense_rows(np.maximum(seen[start:stop], 0))
+            )
+            at = (place[rows] - start) * q
             for i in range(q):
-                right -= reduced.p_rest[at * q + i].multiply(solved[i][:, None]).toarray().T
-            right = self._scale_rows(right, factors)
-            for k, (q_k, _) in enumerate(self.sizes):
-                level = levels[k + 1][chunk]
-                z = factors[k + 1].T @ rows[k + 1][:, chunk]
-                where = np.flatnonzero(level >= 0)
-                for i in range(q_k):
-                    right[self.slices[k].start + level[where] * q_k + i, where] += z[i, where]
-            half = linalg.solve_triangular(reduced.cholesky, right, lower=True, check_finite=False)
-            total[chunk] += np.einsum("mn,mn->n", half, half)
+                for column, z in touched:
+                    total[rows] += effect[i, rows] * z[rows] * solved[column[rows], at + i]
         return total
 
-    def _inverse(self, reduced: CrossedReduced) -> Array:
-        """``Omega^-1`` of the other factors."""
-        inverse, info = linalg.lapack.dpotri(reduced.cholesky, lower=1)
-        if info != 0:
-            raise np.linalg.LinAlgError("Omega is not positive definite")
-        inverse = np.tril(inverse)
-        return np.asarray(inverse + np.tril(inverse, -1).T)
+    def with_response(self, g: Array, others: Sequence[Array], cross: Array) -> CrossedBlocks:
+        """The same structure with another response."""
+        return CrossedBlocks(
+            self.first,
+            g,
+            self.links,
+            self.layout,
+            self.rest,
+            others,
+            cross,
+            self.complement.fresh(),
+        )
 
-    def _scale_rows(self, matrix: Array, factors: Sequence[Array]) -> Array:
-        """``Lambda' matrix`` for the other factors."""
-        out = np.empty_like(matrix)
-        for (q, n), part, factor in zip(self.sizes, self.slices, factors[1:], strict=True):
-            rows = matrix[part]
-            if q == 1:
-                np.multiply(rows, factor[0, 0], out=out[part])
-            else:
-                out[part] = np.einsum("ba,lbj->laj", factor, rows.reshape(n, q, -1)).reshape(
-                    rows.shape
-                )
+    def _recall(self, reduced: CrossedReduced, factors: Sequence[Array]) -> None:
+        """Compute the complement again if another theta has taken its place."""
+        if reduced.serial != self._serial:
+            self.reduce(factors)
+            self._serial = reduced.serial
+
+    def _scaled_rest(self, factors: Sequence[Array]) -> sparse.csr_array:
+        """Upper triangle of ``Lambda2' Z2'WZ2 Lambda2 + I``."""
+        scale = self.layout.matrix(factors)
+        unit = sparse.eye_array(self.layout.size, format="csr")
+        return sparse.csr_array(sparse.triu(scale.T @ self.rest @ scale + unit, format="csr"))
+
+    def _apart(self, values: Sequence[T]) -> tuple[T, list[T]]:
+        """The first factor's value and the others'."""
+        others = list(values)
+        return others.pop(self.first), others
+
+    def _join(self, first: T, others: Sequence[T]) -> list[T]:
+        """Inverse of `_apart`."""
+        out = list(others)
+        out.insert(self.first, first)
         return out
 
-    def _scale_columns(self, matrix: Array, factors: Sequence[Array]) -> Array:
-        """``matrix Lambda`` for the other factors."""
-        return self._scale_rows(matrix.T, factors).T
 
-    def _unscale(self, matrix: Array, factors: Sequence[Array]) -> Array:
-        """``Lambda matrix``: spherical effects to effects."""
-        return self._scale_rows(matrix, [f.T for f in factors])
-
-    def _right_scale(self, matrix: Array, factors: Sequence[Array]) -> Array:
-        """``Lambda matrix Lambda'``."""
-        return self._unscale(self._unscale(matrix, factors).T, factors).T
+def _each(matrix: Array, blocks: Array) -> Array:
+    """The same matrix times the block of every level."""
+    return (matrix @ blocks.reshape(len(blocks), -1)).reshape(len(matrix), *blocks.shape[1:])
 
 
-def _level_major(blocks: Array) -> Array:
-    """(q, w, n_levels) -> (n_levels * q, w)."""
-    q, w, n_levels = blocks.shape
-    return np.ascontiguousarray(blocks.transpose(2, 0, 1)).reshape(n_levels * q, w)
+def _both_sides(matrix: Array, blocks: Array) -> Array:
+    half = _each(matrix, blocks)
+    return _each(matrix, half.transpose(1, 0, 2).copy())
 
 
-def _block_diagonal(block: Array, n_levels: int) -> sparse.csr_array:
-    """The same q x q block for every level."""
-    return level_blocks(
-        np.broadcast_to(block[:, :, None], (*block.shape, n_levels)), np.arange(n_levels)
-    )
+def _quadratic(score: Array, weight: Array) -> Array:
+    """Sum over levels of ``t weight t'``."""
+    return np.asarray(np.einsum("awl,wx,bxl->ab", score, weight, score, optimize=True))
 
 
-def _by_level(blocks: Array) -> sparse.csr_array:
-    return level_blocks(blocks, np.arange(blocks.shape[-1]))
+def inverse_lambda(g: Array, factor: Array) -> Array:
+    """``Omega^-1 Lambda'`` of each level."""
+    return np.asarray(np.einsum("abl,cb->acl", inverse_omega(g, factor), factor))
+
+
+def _half_inverse(g: Array, factor: Array) -> Array:
+    """``K^-1 Lambda'`` of each level, with ``Omega = K K'``."""
+    q = len(factor)
+    if q == 1:
+        return np.asarray(factor[0, 0] / np.sqrt(1.0 + factor[0, 0] ** 2 * g[:1, :1]))
+    own = g[:, :q].transpose(2, 0, 1)
+    omega = factor.T @ own @ factor + np.eye(q)
+    root = np.linalg.inv(np.linalg.cholesky(omega))
+    return np.ascontiguousarray((root @ factor.T).transpose(1, 2, 0))

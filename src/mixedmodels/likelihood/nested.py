@@ -95,6 +95,7 @@ class NestedBlocks:
 
     exact_hessian: bool
     cheap = True
+    short_steps = False
 
     def __init__(self, stages: Sequence[Stage], cross: Array) -> None:
         self.stages = list(stages)

@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from mixedmodels.arrays import Array, solve_upper, times
+from mixedmodels.arrays import Array, solve_upper
 from mixedmodels.design.basis import DEPENDENT
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataError, DataWarning, warn
-from mixedmodels.likelihood.centred import CentredBlocks
+from mixedmodels.likelihood.assembly import make_blocks, renew_crossed
 from mixedmodels.likelihood.covariance import (
     Template,
     make_template,
     theta_from_factors,
     triangular,
 )
-from mixedmodels.likelihood.nested import NestedBlocks, Stage
+from mixedmodels.likelihood.nested import NestedBlocks
 from mixedmodels.moments.cross_products import Moments
 
 
@@ -127,14 +127,9 @@ def assemble(
     """Cross-products of the working columns, in the storage that the structure asks for."""
     size = len(moments.cross) - 1
     y_recipe = _response_recipe(design, fixed, size)
-    right = np.zeros((size + 1, len(fixed.kept) + 1))
-    right[:size, :-1] = fixed.recipe
-    right[:, -1] = y_recipe
+    right = _right_recipe(fixed, y_recipe)
     lefts = [group_recipe(group) for group in terms]
-    used = [group.uses for group in design.groups]
-    cross = right.T @ moments.cross @ right
-    store = _nested if design.structure.nested else _crossed
-    blocks, orders = store(design, moments, used, lefts, right, cross)
+    blocks, orders = make_blocks(design, moments, lefts, right)
     return Working(fixed, terms, templates, blocks, orders, y_recipe)
 
 
@@ -145,6 +140,14 @@ def _response_recipe(design: Design, fixed: FixedMap, size: int) -> Array:
     if fixed.constant is None:
         recipe[0] = design.y_centre / design.y_scale
     return recipe
+
+
+def _right_recipe(fixed: FixedMap, y_recipe: Array) -> Array:
+    """Working ``[X y]`` over base columns and base response."""
+    right = np.zeros((len(y_recipe), len(fixed.kept) + 1))
+    right[:-1, :-1] = fixed.recipe
+    right[:, -1] = y_recipe
+    return right
 
 
 def group_recipe(terms: Sequence[TermMap]) -> Array:
@@ -232,148 +235,15 @@ def _term_map(recipe: Array, root: Array, names: Sequence[str], text: str) -> Te
     return TermMap(np.array(kept, np.intp), solved, upper)
 
 
-def _nested(
-    design: Design,
-    moments: Moments,
-    used: Sequence[NDArray[np.intp]],
-    lefts: Sequence[Array],
-    right: Array,
-    cross: Array,
-) -> tuple[NestedBlocks, tuple[NDArray[np.intp], ...]]:
-    orders, parents = _consecutive(design)
-    inverses = [np.argsort(order) for order in orders]
-    stages = []
-    size = right.shape[0]
-    padded = [_left_padded(left, size) for left in lefts]
-    stage_columns = [np.concatenate([*padded[k:], right], axis=1) for k in range(len(lefts))]
-    for k, (sums, z, left) in enumerate(zip(moments.levels, used, lefts, strict=True)):
-        g = _sandwich(left[z], sums, stage_columns[k])
-        if len(orders) > 1:
-            g = np.ascontiguousarray(g[:, :, inverses[k]])
-        parent = parents[k] if k < len(parents) else np.empty(0, np.intp)
-        starts, above = [], np.arange(g.shape[-1])
-        for j in range(k, len(parents)):
-            above = parents[j][above]
-            starts.append(np.flatnonzero(np.diff(above, prepend=-1)))
-        stages.append(Stage(g, parent, tuple(starts)))
-    if moments.within is None:
-        return NestedBlocks(stages, cross), orders
-    within = [
-        _sandwich(left[z], sums, columns)[:, :, inverse]
-        for left, z, sums, columns, inverse in zip(
-            lefts, used, moments.within.levels, stage_columns, inverses, strict=True
-        )
-    ]
-    centred = CentredBlocks(
-        stages,
-        cross,
-        within,
-        right.T @ moments.within.cross @ right,
-        (stage_columns[0].T @ moments.within.means)[:, inverses[0]],
-        moments.within.counts[inverses[0]],
-    )
-    return centred, orders
-
-
-def _left_padded(left: Array, size: int) -> Array:
-    """A recipe over the base columns, with a zero for the response."""
-    return np.pad(left, ((0, size - len(left)), (0, 0)))
-
-
-def _sandwich(left: Array, sums: Array, right: Array) -> Array:
-    """``left' sums right`` for every level: (z, q), (z, c, L), (c, d) -> (q, d, L)."""
-    z, c, n_levels = sums.shape
-    half = times(left.T, sums.reshape(z, -1)).reshape(-1, c, n_levels)
-    return np.ascontiguousarray(times(right.T, half))
-
-
-def _consecutive(
-    design: Design,
-) -> tuple[tuple[NDArray[np.intp], ...], list[NDArray[np.intp]]]:
-    """Order levels so that the children of a level are consecutive, from the coarsest down."""
-    sizes = [len(g.levels) for g in design.groups]
-    if not sizes:
-        return (), []
-    orders = [np.arange(sizes[-1])]
-    parents: list[NDArray[np.intp]] = []
-    for parent in reversed(design.structure.parents):
-        above = orders[0][parent]
-        sequence = np.argsort(above, kind="stable")
-        order = np.empty_like(sequence)
-        order[sequence] = np.arange(len(sequence))
-        orders.insert(0, order)
-        parents.insert(0, above[sequence])
-    return tuple(orders), parents
-
-
-def _crossed(
-    design: Design,
-    moments: Moments,
-    used: Sequence[NDArray[np.intp]],
-    lefts: Sequence[Array],
-    right: Array,
-    cross: Array,
-) -> tuple[Any, tuple[NDArray[np.intp], ...]]:
-    # SciPy's sparse matrices load only for crossed designs
-    from scipy import sparse
-
-    from mixedmodels.likelihood.crossed import CrossedBlocks
-
-    size = right.shape[0]
-    sizes = [(left.shape[1], len(g.levels)) for left, g in zip(lefts, design.groups, strict=True)]
-    first = np.concatenate([_left_padded(lefts[0], size), right], axis=1)
-    g = _sandwich(lefts[0][used[0]], moments.levels[0], first)
-    ends = np.cumsum([0, *(q * n for q, n in sizes[1:])])
-    m = int(ends[-1])
-    rest, rest_w = np.zeros((m, m)), np.zeros((m, right.shape[1]))
-    for k in range(1, len(sizes)):
-        q, n = sizes[k]
-        own = _sandwich(
-            lefts[k][used[k]],
-            moments.levels[k],
-            np.concatenate([_left_padded(lefts[k], size), right], axis=1),
-        )
-        at = ends[k - 1] + np.arange(n) * q
-        for i in range(q):
-            for j in range(q):
-                rest[at + i, at + j] = own[i, j]
-            rest_w[at + i] = own[i, q:].T
-    links = []
-    for cell in moments.cells:
-        left = lefts[cell.first][used[cell.first]]
-        partner = lefts[cell.second][used[cell.second]]
-        values = np.einsum("ai,abl,bj->ijl", left, cell.sums, partner)
-        row, col = cell.rows * left.shape[1], cell.cols * partner.shape[1]
-        row_index = row + np.arange(left.shape[1])[:, None, None]
-        col_index = col + np.arange(partner.shape[1])[None, :, None]
-        row_index, col_index = np.broadcast_arrays(row_index, col_index)
-        if cell.first == 0:
-            links.append(
-                sparse.coo_array(
-                    (
-                        values.ravel(),
-                        (row_index.ravel(), col_index.ravel() + ends[cell.second - 1]),
-                    ),
-                    shape=(sizes[0][0] * sizes[0][1], m),
-                )
-            )
-        else:
-            above, left_of = ends[cell.first - 1], ends[cell.second - 1]
-            rest[row_index + above, col_index + left_of] = values
-            rest[col_index + left_of, row_index + above] = values
-    total = links[0]
-    for link in links[1:]:
-        total = total + link
-    blocks = CrossedBlocks(g, sparse.csr_array(total), rest, rest_w, cross, sizes[1:])
-    return blocks, tuple(np.arange(n) for _, n in sizes)
-
-
 def respond(working: Working, design: Design, moments: Moments) -> Working:
     """The same working columns with another response."""
-    if not design.structure.nested:
-        return assemble(design, moments, working.fixed, working.terms, working.templates)
     size = len(moments.cross) - 1
     y_recipe = _response_recipe(design, working.fixed, size)
+    if not design.structure.nested:
+        right = _right_recipe(working.fixed, y_recipe)
+        lefts = [group_recipe(group) for group in working.terms]
+        blocks = renew_crossed(working.blocks, design, moments, lefts, right)
+        return replace(working, blocks=blocks, y_recipe=y_recipe)
     with_y = moments.cross @ y_recipe
     cross = working.blocks.cross.copy()
     cross[:-1, -1] = cross[-1, :-1] = working.fixed.recipe.T @ with_y[:size]

@@ -41,15 +41,15 @@ from mixedmodels.errors import (
 )
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
-from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.likelihood.objective import EPSILON, LEAST, Objective
-from mixedmodels.likelihood.start import moment_factor
+from mixedmodels.likelihood.start import moment_start
 from mixedmodels.likelihood.working import Working, assemble, make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source
 from mixedmodels.moments.checks import warn_constant_slopes
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.moments.memory import collect_moments, collect_within, with_response
 from mixedmodels.optimize import Optimum, minimise
+from mixedmodels.threads import one_blas_thread
 
 # residual sum of squares over total, below which the fit is exact up to rounding
 EXACT = 1e-14
@@ -260,7 +260,7 @@ def _optimise(
     p = len(working.fixed.kept)
     objective = Objective(working.blocks, working.templates, moments.n, p, reml)
     if start is None:
-        start = _start(working, moments.n)
+        start = _start(design, working, moments)
     elif not _has_value(objective, start):
         raise DataError("start is out of reach: the criterion has no finite value there")
     exact = _is_exact(objective)
@@ -287,12 +287,16 @@ def _optimise(
     return model
 
 
-def _start(working: Working, n: int) -> Array:
-    parts = [
-        moment_factor(template, g, working.blocks.cross, n)
-        for template, g in zip(working.templates, working.blocks.per_factor(), strict=True)
-    ]
-    return theta_from_factors(working.templates, parts)
+def _start(design: Design, working: Working, moments: Moments) -> Array:
+    blocks = working.blocks
+    nested = design.structure.nested
+    sizes = [len(group.levels) for group in design.groups]
+    cells = {(cell.first, cell.second): len(cell.rows) for cell in moments.cells}
+
+    def lies_in(fine: int, coarse: int) -> bool:
+        return fine < coarse and (nested or cells[fine, coarse] == sizes[fine])
+
+    return moment_start(working.templates, blocks.per_factor(), blocks.cross, moments.n, lies_in)
 
 
 def _is_exact(objective: Objective) -> bool:
@@ -318,7 +322,8 @@ def _has_value(objective: Objective, theta: Array) -> bool:
 def _minimise(objective: Objective, start: Array) -> Optimum | None:
     """The optimum; None when Lambda grew until X was lost in Z Lambda."""
     try:
-        return minimise(objective, start)
+        with one_blas_thread(active=objective.blocks.short_steps):
+            return minimise(objective, start)
     except np.linalg.LinAlgError:
         return None
 

@@ -1,0 +1,1 @@
+"""Compiled loops over sparse patterns: arrays in, arrays out; the only place that loads Numba."""

@@ -1,0 +1,66 @@
+"""Threads: how many, how loops share them, and when linear algebra keeps to one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+# operations below which a second thread costs more than it saves
+LITTLE_WORK = 1e6
+
+
+def n_threads() -> int:
+    """Threads that a loop may use: the cores of this process, or ``OMP_NUM_THREADS`` if fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores or 1, int(asked)) if asked.isdigit() and int(asked) else cores or 1
+
+
+def in_threads(run: Callable[[int, int], Any], work: float) -> list[Any]:
+    """Call ``run(first, step)`` in each thread; together they cover every index once.
+
+    Parameters
+    ----------
+    run : callable
+        Releases the GIL; takes the first index and the distance to the next.
+    work : float
+        Operations in all; a little work stays in this thread.
+
+    Returns
+    -------
+    list
+        What each call returned.
+    """
+    threads = n_threads() if work > LITTLE_WORK else 1
+    if threads == 1:
+        return [run(0, 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda first: run(first, threads), range(threads)))
+
+
+@contextmanager
+def one_blas_thread(*, active: bool) -> Iterator[None]:
+    """Keep linear algebra to one thread.
+
+    A BLAS thread that has nothing to do spins for 30 ms, on a core that the loops between two calls
+    want; two BLAS libraries (NumPy's and SciPy's) do so in turn. Only large factorisations gain.
+    """
+    if not active:
+        yield
+        return
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
