@@ -16,6 +16,8 @@ Array: TypeAlias = NDArray[np.float64]
 BLOCK = 8192
 UNTHREADED = 200_000
 SHORTEST = 512
+# the same for products with one row, which BLAS treats as vectors
+VECTOR = 8_000
 
 
 def cross_products(rows: Sequence[Array] | Array, weights: Array | None = None) -> Array:
@@ -40,6 +42,8 @@ def cross_products(rows: Sequence[Array] | Array, weights: Array | None = None) 
 def times(small: Array, wide: Array) -> Array:
     """``small @ wide`` for wide of shape (..., b, n), in blocks that do not wake BLAS's threads."""
     n = wide.shape[-1]
+    if len(small) == 1 and wide.size > VECTOR:
+        return np.asarray(np.einsum("ab,...bn->...an", small, wide))
     step = UNTHREADED // small.size if small.size else n
     if n <= step or step < SHORTEST:
         return np.asarray(np.matmul(small, wide))
@@ -53,6 +57,8 @@ def times(small: Array, wide: Array) -> Array:
 def contract(left: Array, right: Array) -> Array:
     """``left @ right.T`` for left (a, n) and right (b, n), likewise."""
     n, size = left.shape[1], len(left) * len(right)
+    if min(len(left), len(right)) == 1 and n * size > VECTOR:
+        return np.asarray(np.einsum("an,bn->ab", left, right))
     step = UNTHREADED // size if size else n
     if n <= step or step < SHORTEST:
         return np.asarray(left @ right.T)

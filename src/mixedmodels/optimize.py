@@ -32,6 +32,8 @@ MOST_DIFFERENCES = 12
 FLAT = 1e-3
 # entries of Lambda in working units (columns of unit mean square) below which a zero is tried
 SMALL_FACTOR = 1e-3
+# rise of the criterion that the Hessian expects of a term without variance, up to which it is tried
+WEAK = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class _Search:
     """State of one minimisation: the best point, its Hessian, the trust radius."""
 
     objective: Objective
-    on_step: Callable[[Evaluation], None] | None
+    on_evaluation: Callable[[Evaluation], None] | None
     at: Evaluation
     hessian: Array
     # what secant steps have shown the average information to miss
@@ -75,7 +77,10 @@ class _Search:
 
     def evaluate(self, theta: Array) -> Evaluation:
         self.evaluations += 1
-        return self.objective.evaluate(theta)
+        new = self.objective.evaluate(theta)
+        if self.on_evaluation is not None:
+            self.on_evaluation(new)
+        return new
 
     def move(self, new: Evaluation) -> None:
         """Accept a point, keeping what is known of the curvature."""
@@ -100,7 +105,10 @@ class _Search:
 
 
 def minimise(
-    objective: Objective, start: Array, *, on_step: Callable[[Evaluation], None] | None = None
+    objective: Objective,
+    start: Array,
+    *,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
 ) -> Optimum:
     """Minimise the criterion from `start`.
 
@@ -109,21 +117,23 @@ def minimise(
     objective : Objective
     start : ndarray of shape (n_theta,)
         In working units.
-    on_step : callable, optional
-        Called with each accepted evaluation (progress display).
+    on_evaluation : callable, optional
+        Called with each evaluation of criterion and gradient (progress display).
 
     Returns
     -------
     Optimum
     """
     at = objective.evaluate(start)
+    if on_evaluation is not None:
+        on_evaluation(at)
     none = np.zeros((len(start), len(start)))
-    search = _Search(objective, on_step, at, objective.hessian(at), none)
+    search = _Search(objective, on_evaluation, at, objective.hessian(at), none)
     _descend(search)
     for _ in range(10):
         _snap_to_zero(search)
         _certify(search)
-        escape = _escape(search) or _leave_saddle(search)
+        escape = _escape(search) or _leave_saddle(search) or _drop_weak(search)
         if escape is None:
             break
         search.move(escape)
@@ -163,8 +173,6 @@ def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
     elif ratio < 0.25:
         search.radius = 0.5 * length
     search.move(new)
-    if search.on_step is not None:
-        search.on_step(new)
     return model > noise or actual > noise
 
 
@@ -186,6 +194,31 @@ def _leave_saddle(search: _Search) -> Evaluation | None:
         if new.value < lowest:
             return new
     return None
+
+
+def _drop_weak(search: _Search) -> Evaluation | None:
+    """A lower point at which a term that matters little has no variance at all.
+
+    A variance of few levels can have a minimum inside and a lower one at zero.
+    """
+    at, templates = search.at, search.objective.templates
+    best, lowest = None, at.value - _alike(at.value)
+    start = 0
+    for template in templates:
+        for part in template.parts:
+            inside = (template.rows >= part.start) & (template.rows < part.stop)
+            places = start + np.flatnonzero(inside)
+            own = at.theta[places]
+            rise = 0.5 * float(own @ search.hessian[np.ix_(places, places)] @ own)
+            if not own.any() or rise > WEAK:
+                continue
+            theta = at.theta.copy()
+            theta[places] = 0.0
+            new = search.evaluate(theta)
+            if new.value < lowest:
+                best, lowest = new, new.value
+        start += template.n_theta
+    return best
 
 
 def _floor(values: Array) -> Array:

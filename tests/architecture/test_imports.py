@@ -18,7 +18,7 @@ FLOORS = [
     ["errors"],
     ["arrays"],
     ["quantiles"],
-    ["memory", "threads"],
+    ["memory", "threads", "progress"],
     ["kernels"],
     ["formula"],
     ["design"],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import mixedmodels as mm
-from mixedmodels.likelihood import assembly, complement, elimination, links
+from mixedmodels.likelihood import assembly, complement, crossed, elimination, links
 from mixedmodels.model.predict import leverage
 from tests import naive
 from tests.properties.designs import Case, at_theta, cases, random_theta
@@ -28,7 +28,8 @@ quick = settings(deadline=None, derandomize=True, max_examples=40)
 def storage(share: float) -> Iterator[None]:
     """Links by their entries, and a share of the complement's levels kept sparse."""
 
-    def split(counts: np.ndarray, widths: np.ndarray) -> int:
+    def split(counts: np.ndarray, widths: np.ndarray, limit: int) -> int:
+        assert limit == len(counts)
         ends = np.concatenate([[0], np.cumsum(widths)])
         return int(ends[round(share * len(widths))])
 
@@ -37,6 +38,8 @@ def storage(share: float) -> Iterator[None]:
         mock.patch.object(assembly, "FULL_LINKS", 2.0),
         mock.patch.object(elimination, "SMALL", 0),
         mock.patch.object(elimination, "FULL", 2.0),
+        mock.patch.object(elimination, "HALF", 2.0),
+        mock.patch.object(elimination, "CROWDED", 1e6),
         mock.patch.object(elimination, "_cheapest_split", split),
     ):
         yield
@@ -79,6 +82,19 @@ def test_storages_agree_on_every_derivative(
     assert_allclose(
         sparse.objective.hessian(other), hessian, atol=1e-8 * (1.0 + np.abs(hessian).max())
     )
+
+
+@quick
+@given(case=cases(shapes=CROSSED), seed=st.integers(0, 10**6), zero=st.sampled_from([0.5, 1.0]))
+def test_the_limit_at_a_boundary_is_the_derivative_there(
+    case: Case, seed: int, zero: float
+) -> None:
+    theta = random_theta(case.problem, np.random.default_rng(seed), zero)
+    truth = at_theta(case.prepare(), theta).optimum.at
+    with mock.patch.object(crossed, "EXPLICIT", 0):
+        limit = at_theta(case.prepare(), theta).optimum.at
+    for a, b in zip(truth.by_covariance, limit.by_covariance, strict=True):
+        assert_allclose(b, a, atol=1e-7 * (1.0 + np.abs(a).max()))
 
 
 def partly_crossed(n_pupils: int, moving: float, seed: int) -> pd.DataFrame:

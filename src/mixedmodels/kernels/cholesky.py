@@ -35,15 +35,18 @@ def elimination_tree_into(parent: Any, ancestor: Any, pointers: Any, columns: An
                 k = above
 
 
-@kernel("void(i8[::1], i4[::1], i4[::1], i8[::1], i4[::1])")
-def column_counts_into(counts: Any, mark: Any, parent: Any, pointers: Any, columns: Any) -> None:
-    """Number of entries of each column of L, the diagonal counted."""
+@kernel("void(i8[::1], i8, i4[::1], i4[::1], i8[::1], i4[::1])")
+def column_counts_into(
+    counts: Any, n_head: int, mark: Any, parent: Any, pointers: Any, columns: Any
+) -> None:
+    """Number of entries of each of the head's columns of L, the diagonal counted."""
     for i in range(parent.shape[0]):
-        counts[i] += 1
         mark[i] = i
+        if i < n_head:
+            counts[i] += 1
         for at in range(pointers[i], pointers[i + 1]):
             k = columns[at]
-            while mark[k] != i:
+            while k < n_head and mark[k] != i:
                 mark[k] = i
                 counts[k] += 1
                 k = parent[k]
@@ -61,11 +64,10 @@ def pattern_into(
             place[i] += 1
         for at in range(pointers[i], pointers[i + 1]):
             k = columns[at]
-            while mark[k] != i:
+            while k < n_head and mark[k] != i:
                 mark[k] = i
-                if k < n_head:
-                    rows[place[k]] = i
-                    place[k] += 1
+                rows[place[k]] = i
+                place[k] += 1
                 k = parent[k]
 
 

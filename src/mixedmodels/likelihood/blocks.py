@@ -26,6 +26,8 @@ class Blocks(Protocol):
         Whether second derivatives are exact (one factor).
     cheap : bool
         Whether an evaluation per variance parameter, for differences, costs nothing to speak of.
+    seconds : float
+        What an evaluation is expected to take, where that may be long.
     short_steps : bool
         Whether threads of linear algebra would only be in the way.
     """
@@ -33,6 +35,7 @@ class Blocks(Protocol):
     cross: Array
     exact_hessian: bool
     cheap: bool
+    seconds: float
     short_steps: bool
 
     def per_factor(self) -> list[Array]:

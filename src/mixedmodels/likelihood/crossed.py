@@ -20,6 +20,7 @@ from scipy import sparse
 
 from mixedmodels.arrays import Array, singular_values
 from mixedmodels.likelihood.complement import DenseComplement
+from mixedmodels.likelihood.covariance import triangular
 from mixedmodels.likelihood.links import Layout, Links
 from mixedmodels.likelihood.nested import (
     Derivatives,
@@ -29,7 +30,11 @@ from mixedmodels.likelihood.nested import (
 )
 
 # singular value of Lambda below which the gradient is not taken from I - Omega^-1
-REGULAR = 1e-3
+REGULAR = 1e-5
+# columns of a factor up to which its gradient at a boundary is worked out column by column
+EXPLICIT = 200
+# theta**2 times rows per level by which larger factors are moved off the boundary
+OFF_BOUNDARY = 1e-5
 # columns of the complement from which its factorisation gains by a second thread
 THREADED = 1500
 # numbers in a dense block of right sides
@@ -112,10 +117,12 @@ class CrossedBlocks:
         self.complement = complement
         self.cheap = layout.size <= 200
         self.short_steps = layout.size < THREADED
-        self._serial = 0
+        self.seconds = complement.seconds + links.seconds
+        # evaluations so far, and the one that the complement holds
+        self._latest = self._held = 0
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_serial": 0}
+        return {**self.__dict__, "_held": 0}
 
     def per_factor(self) -> list[Array]:
         """``Z'W [Z | X y]`` of each factor alone, shape (q, q + w, n_levels)."""
@@ -151,7 +158,7 @@ class CrossedBlocks:
 
     def reduce(self, factors: Sequence[Array]) -> CrossedReduced:
         """Eliminate every factor at the given ``Lambda``s."""
-        self._serial += 1
+        self._held, self._latest = 0, self._latest + 1
         lambda1, others = self._apart(factors)
         w = self.cross.shape[0]
         p, v, logdet = solve_levels(self.g, lambda1)
@@ -167,8 +174,9 @@ class CrossedBlocks:
         u_rest = complement.solve_factored(scaled_w)
         complement.invert()
         cross = cross - scaled_w.T @ u_rest
+        self._held = self._latest
         total = float(self.cross[-1, -1])
-        return CrossedReduced(logdet, cross, v, linked, u_rest, self._serial, total)
+        return CrossedReduced(logdet, cross, v, linked, u_rest, self._held, total)
 
     def derivatives(
         self, reduced: CrossedReduced, factors: Sequence[Array], weight: Array
@@ -184,29 +192,56 @@ class CrossedBlocks:
         lambda1, others = self._apart(factors)
         score1, other_scores = self._apart(scores)
         by_covariance = self._first_covariance(reduced, lambda1) - _quadratic(score1, weight)
-        results = []
+        results: list[Derivatives] = []
         for k, (factor, score) in enumerate(zip(others, other_scores, strict=True)):
             fixed = _quadratic(score, weight)
             if singular_values(factor)[-1] >= REGULAR:
-                results.append(self._regular(k, factor, fixed))
+                by_factor, own = self._regular(k, factor)
+                results.append(Derivatives(2.0 * (by_factor - fixed @ factor), own - fixed))
             else:
-                own = self._singular(k, reduced, lambda1, others) - fixed
+                own = self._at_boundary(k, reduced, factors) - fixed
                 results.append(Derivatives(2.0 * own @ factor, own))
         return self._join(Derivatives(2.0 * by_covariance @ lambda1, by_covariance), results)
 
-    def _regular(self, k: int, factor: Array, fixed: Array) -> Derivatives:
-        """From ``Lambda' S Lambda Omega^-1 = I - Omega^-1``, diagonal blocks."""
+    def _regular(self, k: int, factor: Array) -> tuple[Array, Array]:
+        """Diagonal blocks of ``Z'V^-1Z`` times Lambda, and alone, summed over levels.
+
+        From ``Lambda' Z'V^-1Z Lambda = I - Omega^-1``.
+        """
         q, n = self.layout.sizes[k]
         kept = n * np.eye(q) - self.complement.diagonal_blocks(self.layout.at[k], q).sum(-1)
         by_factor = np.linalg.solve(factor.T, kept)
         by_covariance = np.linalg.solve(factor.T, by_factor.T)
-        by_covariance = 0.5 * (by_covariance + by_covariance.T) - fixed
-        return Derivatives(2.0 * (by_factor - fixed @ factor), by_covariance)
+        return by_factor, 0.5 * (by_covariance + by_covariance.T)
 
-    def _singular(
+    def _at_boundary(self, k: int, reduced: CrossedReduced, factors: Sequence[Array]) -> Array:
+        """Diagonal blocks of ``Z'V^-1Z`` summed over levels, at a singular Lambda."""
+        lambda1, others = self._apart(factors)
+        if np.prod(self.layout.sizes[k]) <= EXPLICIT:
+            return self._by_column(k, reduced, lambda1, others)
+        limit = self._limit(k, lambda1, others)
+        self._recall(reduced, factors)
+        return limit
+
+    def _limit(self, k: int, lambda1: Array, others: Sequence[Array]) -> Array:
+        """The same from two points just inside: of two distances the linear error cancels."""
+        q, n = self.layout.sizes[k]
+        rows = float(np.trace(self.others[k][:, :q].sum(-1))) / (q * n)
+        left, values, _ = np.linalg.svd(others[k])
+        inside = []
+        for distance in (OFF_BOUNDARY / rows, 2.0 * OFF_BOUNDARY / rows):
+            moved = list(others)
+            moved[k] = triangular(left * np.sqrt(np.square(values) + distance))
+            self.reduce(self._join(lambda1, moved))
+            inside.append(self._regular(k, moved[k])[1])
+        # what the complement holds now is no evaluation that anybody has
+        self._held = 0
+        return np.asarray(2.0 * inside[0] - inside[1])
+
+    def _by_column(
         self, k: int, reduced: CrossedReduced, lambda1: Array, others: Sequence[Array]
     ) -> Array:
-        """Sum of the diagonal blocks of ``Z' V^-1 Z``, at a boundary: some columns at a time."""
+        """The same at a singular Lambda: some columns of the others at a time."""
         q, n = self.layout.sizes[k]
         inverse = own_covariance(self.g, lambda1)
         total = np.zeros((q, q))
@@ -342,9 +377,9 @@ class CrossedBlocks:
 
     def _recall(self, reduced: CrossedReduced, factors: Sequence[Array]) -> None:
         """Compute the complement again if another theta has taken its place."""
-        if reduced.serial != self._serial:
+        if reduced.serial != self._held:
             self.reduce(factors)
-            self._serial = reduced.serial
+            self._held = reduced.serial
 
     def _scaled_rest(self, factors: Sequence[Array]) -> sparse.csr_array:
         """Upper triangle of ``Lambda2' Z2'WZ2 Lambda2 + I``."""

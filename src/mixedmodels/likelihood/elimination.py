@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedmodels.likelihood.complement import Head
+from mixedmodels.likelihood.complement import DENSE_COST, SPARSE_COST, Head
 
 # columns up to which a dense complement is not worth a second thought
 SMALL = 1500
@@ -19,8 +19,13 @@ SMALL = 1500
 FULL = 0.25
 # columns looked at to tell
 SAMPLE = 24
-# seconds per multiplication, measured: sparse loops, dense LAPACK factor and inverse
-SPARSE_COST, DENSE_COST = 2e-9, 1.3e-11
+
+# share of the remaining levels that a level meets where all of them are taken for full
+HALF = 0.5
+# levels that meet more than this times the root of their number come last
+CROWDED = 10.0
+# operations after which the search for an order is given up
+MOST_WORK = 3e9
 
 Codes = NDArray[np.intp]
 
@@ -51,11 +56,14 @@ def plan_elimination(
     rare_first = np.argsort(np.diff(by_column.indptr), kind="stable")
     if widths.sum() <= SMALL or sampled_fill(links, by_column) >= FULL:
         return rare_first, None
+    size = int(widths.sum())
     graph = _graph(links, rest)
-    order = _minimum_degree(graph)
+    budget = min(MOST_WORK, 1e8 + 2e9 * DENSE_COST * size**3)
+    order, n_ordered = _minimum_degree(graph, budget)
     pointers, columns = _lower_pattern(graph, order, widths)
-    parent, counts = _counts(pointers, columns)
-    n_head = _cheapest_split(counts, widths[order])
+    limit = int(widths[order[:n_ordered]].sum())
+    parent, counts = _counts(pointers, columns, limit)
+    n_head = _cheapest_split(counts, widths[order], limit)
     if n_head == 0:
         return rare_first, None
     return order, _head_pattern(n_head, parent, counts, pointers, columns)
@@ -83,24 +91,32 @@ def _graph(links: sparse.csr_array, rest: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array(ones.T @ ones + other)
 
 
-def _minimum_degree(graph: sparse.csr_array) -> Codes:
-    """Multiple minimum degree ordering, as SuperLU finds it (an incomplete factor costs little)."""
-    from scipy.sparse.linalg import spilu
+def _minimum_degree(graph: sparse.csr_array, budget: float) -> tuple[Codes, int]:
+    """Order of elimination, and how many levels stood in it before the rest was full."""
+    from mixedmodels.kernels import ordering
 
-    # diagonally dominant, so that nothing pivots; all else is dropped
-    matrix = sparse.csc_matrix(graph, dtype=np.float64)
-    matrix.data[:] = -1.0
-    matrix.setdiag(2.0 * np.diff(graph.indptr))
-    factor = spilu(
-        matrix,
-        drop_tol=1.0,
-        fill_factor=1,
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
+    k = graph.shape[0]
+    off_diagonal = graph.copy()
+    off_diagonal.setdiag(0.0)
+    off_diagonal.eliminate_zeros()
+    degrees = np.diff(off_diagonal.indptr)
+    # levels that meet very many others come last, whatever happens before
+    kind = np.where(degrees > max(16.0, CROWDED * np.sqrt(k)), ordering.GONE, ordering.VARIABLE)
+    order = np.empty(k, np.int32)
+    done = ordering.minimum_degree_into(
+        order,
+        off_diagonal.indices.astype(np.int32),
+        off_diagonal.indptr[:-1].astype(np.int64),
+        degrees.astype(np.int32),
+        kind.astype(np.int8),
+        HALF,
+        budget,
     )
-    # perm_c gives each column its place
-    return np.argsort(factor.perm_c)
+    left = np.ones(k, bool)
+    left[order[:done]] = False
+    rest = np.flatnonzero(left)
+    rest = rest[np.argsort(degrees[rest], kind="stable")]
+    return np.concatenate([order[:done], rest]).astype(np.intp), done
 
 
 def _lower_pattern(
@@ -122,25 +138,28 @@ def _lower_pattern(
 
 
 def _counts(
-    pointers: NDArray[np.int64], columns: NDArray[np.int32]
+    pointers: NDArray[np.int64], columns: NDArray[np.int32], limit: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Elimination tree, and entries of each column of the Cholesky factor."""
+    """Elimination tree, and entries of each column of the Cholesky factor, full from `limit` on."""
     from mixedmodels.kernels import cholesky
 
     size = len(pointers) - 1
     parent, scratch = np.empty(size, np.int32), np.empty(size, np.int32)
     cholesky.elimination_tree_into(parent, scratch, pointers, columns)
     counts = np.zeros(size, np.int64)
-    cholesky.column_counts_into(counts, np.full(size, -1, np.int32), parent, pointers, columns)
+    mark = np.full(size, -1, np.int32)
+    cholesky.column_counts_into(counts, limit, mark, parent, pointers, columns)
+    counts[limit:] = np.arange(size - limit, 0, -1)
     return parent, counts
 
 
-def _cheapest_split(counts: NDArray[np.int64], widths: Codes) -> int:
+def _cheapest_split(counts: NDArray[np.int64], widths: Codes, limit: int) -> int:
     """Columns to keep sparse; whole levels only, and only if that saves a fifth of the time."""
     size = len(counts)
     head = np.concatenate([[0.0], np.cumsum(np.square(counts, dtype=np.float64))])
     cost = SPARSE_COST * head + DENSE_COST * np.arange(size, -1, -1.0) ** 3
     ends = np.concatenate([[0], np.cumsum(widths)])
+    ends = ends[ends <= limit]
     best = int(ends[np.argmin(cost[ends])])
     return best if cost[best] < 0.8 * cost[0] else 0
 

@@ -16,12 +16,22 @@ from scipy import sparse
 from scipy.linalg import blas
 
 from mixedmodels.arrays import Array
-from mixedmodels.likelihood.complement import DenseComplement, SparseComplement
+from mixedmodels.likelihood.complement import (
+    DENSE_COST,
+    SPARSE_COST,
+    DenseComplement,
+    SparseComplement,
+)
 from mixedmodels.threads import in_threads
 
 
 class Links(Protocol):
     """What a storage type of links must answer."""
+
+    @property
+    def seconds(self) -> float:
+        """What the two passes of an evaluation are expected to take."""
+        ...
 
     def scaled(self, layout: Layout, factors: Sequence[Array]) -> Links:
         """``C Lambda2``."""
@@ -118,6 +128,11 @@ class DenseLinks:
     """
 
     values: Array
+
+    @property
+    def seconds(self) -> float:
+        """See `Links`."""
+        return DENSE_COST * 2.0 * float(self.values.size * self.values.shape[2])
 
     def scaled(self, layout: Layout, factors: Sequence[Array]) -> DenseLinks:
         """See `Links`."""
@@ -217,6 +232,11 @@ class SparseLinks:
 
     pattern: Pattern
     values: Array
+
+    @property
+    def seconds(self) -> float:
+        """See `Links`."""
+        return SPARSE_COST * 2.0 * self.pattern.pairs * len(self.values)
 
     def scaled(self, layout: Layout, factors: Sequence[Array]) -> SparseLinks:
         """See `Links`."""

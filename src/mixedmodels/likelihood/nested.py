@@ -95,6 +95,7 @@ class NestedBlocks:
 
     exact_hessian: bool
     cheap = True
+    seconds = 0.0
     short_steps = False
 
     def __init__(self, stages: Sequence[Stage], cross: Array) -> None:
@@ -363,27 +364,31 @@ def solve_levels(g: Array, factor: Array) -> tuple[Array, Array, float]:
 
     Gauss-Jordan elimination without pivoting: Omega = I + positive semidefinite needs none.
     """
-    q, columns, n_levels = g.shape
+    q = g.shape[0]
     p = times(factor.T, g.reshape(q, -1)).reshape(g.shape)
     if q == 1:
         pivot = p[0, 0] * factor[0, 0] + 1.0
         return p, p / pivot, float(np.log(pivot).sum())
-    work = np.empty((q, q + columns, n_levels))
-    work[:, :q] = times(factor.T, p[:, :q])
-    work[:, q:] = p
+    omega = times(factor.T, p[:, :q]) + np.eye(q)[:, :, None]
+    v, logdet = gauss_jordan(omega, p)
+    return p, v, logdet
+
+
+def gauss_jordan(omega: Array, right: Array) -> tuple[Array, float]:
+    """``omega^-1 right`` and ``log|omega|`` of every level, shapes (q, q, L) and (q, c, L)."""
+    q, _, n_levels = omega.shape
+    work = np.empty((q, q + right.shape[1], n_levels))
+    work[:, :q], work[:, q:] = omega, right
     logdet = 0.0
     for k in range(q):
-        pivot = work[k, k] + 1.0 if k == 0 else work[k, k]
-        if k == 0:
-            for i in range(1, q):
-                work[i, i] += 1.0
+        pivot = work[k, k]
         logdet += float(np.log(pivot).sum())
         row = work[k, k + 1 :] / pivot
         column = work[:, k].copy()
         column[k] = 0.0
         work[:, k + 1 :] -= column[:, None] * row
         work[k, k + 1 :] = row
-    return p, work[:, q:], logdet
+    return work[:, q:], logdet
 
 
 def after_stage(g: Array, p: Array, v: Array) -> Array:
@@ -396,10 +401,13 @@ def after_stage(g: Array, p: Array, v: Array) -> Array:
 
 def inverse_omega(g: Array, factor: Array) -> Array:
     """``Omega^-1`` of each level, shape (q, q, n_levels)."""
-    q = g.shape[0]
-    p = (factor.T @ np.ascontiguousarray(g[:, :q]).reshape(q, -1)).reshape(q, q, -1)
-    omega = np.matmul(factor.T, p).transpose(2, 0, 1) + np.eye(q)
-    return np.ascontiguousarray(np.linalg.inv(omega).transpose(1, 2, 0))
+    q, n_levels = g.shape[0], g.shape[-1]
+    if q == 1:
+        return np.asarray(1.0 / (1.0 + factor[0, 0] ** 2 * g[:, :1]))
+    p = times(factor.T, np.ascontiguousarray(g[:, :q]).reshape(q, -1)).reshape(q, q, n_levels)
+    omega = times(factor.T, p)
+    unit = np.eye(q)[:, :, None]
+    return gauss_jordan(omega + unit, np.broadcast_to(unit, (q, q, n_levels)))[0]
 
 
 def own_covariance(g: Array, factor: Array) -> Array:

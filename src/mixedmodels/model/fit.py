@@ -41,14 +41,15 @@ from mixedmodels.errors import (
 )
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
-from mixedmodels.likelihood.objective import EPSILON, LEAST, Objective
+from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Objective
 from mixedmodels.likelihood.start import moment_start
 from mixedmodels.likelihood.working import Working, assemble, make_working, respond, working_theta
-from mixedmodels.model.record import Fit, Source
+from mixedmodels.model.record import Fit, Source, criterion_shift
 from mixedmodels.moments.checks import warn_constant_slopes
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.moments.memory import collect_moments, collect_within, with_response
 from mixedmodels.optimize import Optimum, minimise
+from mixedmodels.progress import progress_line, wants_line
 from mixedmodels.threads import one_blas_thread
 
 # residual sum of squares over total, below which the fit is exact up to rounding
@@ -78,6 +79,7 @@ def fit_model(
     contrasts: Mapping[str, Any] | None,
     start: ArrayLike | None,
     random: bool,
+    progress: bool | None = None,
 ) -> Fit:
     """Fit a model with (`random`) or without random terms; see `mixedmodels.lmer`."""
     if not isinstance(reml, bool | np.bool_):
@@ -95,7 +97,7 @@ def fit_model(
     source = Source(
         data, frame_kind(data), columns.n_rows, columns.complete, columns.missing, arrays
     )
-    options = {"contrasts": dict(contrasts or {})}
+    options = {"contrasts": dict(contrasts or {}), "progress": progress}
     theta = (
         None
         if start is None
@@ -182,6 +184,7 @@ def update(
         contrasts=model.options["contrasts"],
         start=None,
         random=bool(parsed.random),
+        progress=model.options.get("progress"),
     )
 
 
@@ -269,12 +272,15 @@ def _optimise(
     if exact or not len(start):
         optimum = _stay(objective, start)
     else:
-        found = _minimise(objective, start)
+        shift = criterion_shift(design, moments, working, reml=reml)
+        progress = options.get("progress")
+        found = _minimise(objective, start, shift, progress=progress)
         if _lacks_digits(found) and design.structure.nested and len(rows.y) == moments.n:
             moments = replace(moments, within=collect_within(design, rows))
             working = assemble(design, moments, working.fixed, working.terms, working.templates)
             objective = replace(objective, blocks=working.blocks)
-            found = _minimise(objective, start if found is None else found.at.theta)
+            again = start if found is None else found.at.theta
+            found = _minimise(objective, again, shift, progress=progress)
         if (
             found is None
             or _is_rounding(design, found, objective.nu)
@@ -319,11 +325,21 @@ def _has_value(objective: Objective, theta: Array) -> bool:
         return False
 
 
-def _minimise(objective: Objective, start: Array) -> Optimum | None:
+def _minimise(
+    objective: Objective, start: Array, shift: float, *, progress: bool | None
+) -> Optimum | None:
     """The optimum; None when Lambda grew until X was lost in Z Lambda."""
+    blocks = objective.blocks
+    shown = wants_line(blocks.seconds, progress=progress)
     try:
-        with one_blas_thread(active=objective.blocks.short_steps):
-            return minimise(objective, start)
+        with one_blas_thread(active=blocks.short_steps), progress_line(shown=shown) as report:
+            if report is None:
+                return minimise(objective, start)
+
+            def show(at: Evaluation) -> None:
+                report(at.value + shift, float(np.abs(at.gradient).max()))
+
+            return minimise(objective, start, on_evaluation=show)
     except np.linalg.LinAlgError:
         return None
 

@@ -304,6 +304,7 @@ def lmer(
     offset: str | ArrayLike | None = None,
     contrasts: Mapping[str, Any] | None = None,
     start: ArrayLike | None = None,
+    progress: bool | None = None,
 ) -> FittedModel:
     """Fit a linear mixed model.
 
@@ -324,6 +325,10 @@ def lmer(
         ``"sum"``, ``"helmert"`` or ``"poly"``.
     start : array-like, optional
         theta to start from, in the order of `FittedModel.theta`.
+    progress : bool, optional
+        A line on the standard error stream with the evaluations of the criterion so far, its value
+        and the largest entry of its gradient. By default it appears in a terminal or a notebook,
+        for fits that take more than a few seconds.
 
     Returns
     -------
@@ -336,6 +341,8 @@ def lmer(
     DataError
         The data cannot be used: unknown, infinite or non-numeric columns, no complete rows,
         grouping factors with one level or as many levels as rows, unusable weights.
+    MemoryLimitError
+        Crossed grouping factors need a larger matrix than memory can hold.
 
     Notes
     -----
@@ -361,6 +368,7 @@ def lmer(
             contrasts=contrasts,
             start=start,
             random=True,
+            progress=progress,
         )
     )
 

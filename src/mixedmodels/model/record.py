@@ -169,14 +169,8 @@ class Fit:
     @cached_property
     def criterion(self) -> float:
         """What was minimised: REML criterion or -2 log-likelihood."""
-        at = self.optimum.at.profile
-        n, p = self.n_obs, len(self.working.fixed.kept)
-        log_scale = 2.0 * math.log(self.design.y_scale)
-        value = at.value - self.moments.log_weights
-        if not self.reml:
-            return value + n * log_scale
-        diagonal = np.abs(np.diag(self.working.fixed.root))
-        return value + (n - p) * log_scale + 2.0 * float(np.log(diagonal).sum())
+        shift = criterion_shift(self.design, self.moments, self.working, reml=self.reml)
+        return self.optimum.at.profile.value + shift
 
     @property
     def loglik(self) -> float:
@@ -434,3 +428,14 @@ def _dead_phrase(lower: Array, names: list[str], group: str, working: Array) -> 
         f"the covariance has rank {rank} of {len(names)} in {label}: no variance along "
         f"{combination} (in standard deviations)"
     )
+
+
+def criterion_shift(design: Design, moments: Moments, working: Working, *, reml: bool) -> float:
+    """What the criterion in the user's units has over the one in working units."""
+    n, p = moments.n, len(working.fixed.kept)
+    log_scale = 2.0 * math.log(design.y_scale)
+    if not reml:
+        return n * log_scale - moments.log_weights
+    diagonal = np.abs(np.diag(working.fixed.root))
+    log_root = 2.0 * float(np.log(diagonal).sum())
+    return (n - p) * log_scale + log_root - moments.log_weights
