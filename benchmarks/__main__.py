@@ -1,8 +1,11 @@
-"""Entry point of ``python -m benchmarks``."""
+"""Entry point of ``python -m benchmarks``: the cases, ``growth`` or ``report``."""
 
 import sys
 
-from benchmarks.run import main
+from benchmarks import growth, report, run
+
+COMMANDS = {"growth": growth.main, "report": report.main}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    sys.exit(command(sys.argv[2:]) if command else run.main(sys.argv[1:]))

@@ -1,25 +1,23 @@
-"""Who is measured: for each package, how to fit, refit and read the criterion.
-
-Every import of a peer stays inside the functions that run in the worker, so that no peer is ever
-loaded beside another.
-"""
+"""Who is measured: the packages, and the cases each can take part in."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import adapters
 from benchmarks.data import Case
 
-Fit = Callable[[Case, pd.DataFrame], Any]
+Refit = Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +31,46 @@ class Peer:
     module : str
         What Python imports; empty for a package of R and for the baseline.
     fit, criterion : callable
-        A whole fit by REML from a data frame; the REML criterion of its result.
+        A whole fit from a data frame; the criterion at what its result reached.
     prepare_refit : callable or None
         Returns a function of a new response; None when the package has no such thing.
+    cannot : callable
+        Why the package cannot fit a case, or None.
     first_fit : str
         A program that reads the CSV file ``{csv}``, fits and prints.
     max_rows : int
         Beyond this the package is too slow and is left out.
-    crossed : bool
-        Whether it can fit crossed factors of this size.
+    likelihood : {"REML", "ML"}
+        What it maximises. Criteria of one kind are compared with each other only.
+    evaluations : callable or None
+        Evaluations of the criterion that a result took.
+    distribution : str
+        Where the name is not that of the distribution.
     """
 
     name: str
     module: str
-    fit: Fit | None = None
+    fit: Callable[[Case, pd.DataFrame], Any] | None = None
     criterion: Callable[[Any], float] | None = None
-    prepare_refit: Callable[[Case, pd.DataFrame], Callable[[np.ndarray], Any]] | None = None
+    prepare_refit: Callable[[Case, pd.DataFrame], Refit] | None = None
+    cannot: Callable[[Case], str | None] = lambda _case: None
     first_fit: str = ""
     max_rows: int = 10**9
-    crossed: bool = True
+    likelihood: Literal["REML", "ML"] = "REML"
+    evaluations: Callable[[Any], int] | None = None
+    distribution: str = ""
 
     def refuses(self, case: Case, n_rows: int) -> str | None:
         """Why this peer does not take part in a case, or None."""
         if not version(self):
             return "not installed"
-        if case.kind == "startup":
-            return None
+        if case.whole_process:
+            return None if self.first_fit else "cannot fit this model"
         if case.kind == "refit" and self.prepare_refit is None:
             return "has no refit"
-        if len(case.random) > 1 and not self.crossed:
-            return "cannot fit crossed factors of this size"
         if n_rows > self.max_rows:
             return f"left out above {self.max_rows:,} rows (too slow)"
-        return None
+        return self.cannot(case)
 
 
 def version(peer: Peer) -> str | None:
@@ -77,11 +82,12 @@ def version(peer: Peer) -> str | None:
     if importlib.util.find_spec(peer.module) is None:
         return None
     try:
-        return importlib.metadata.version(peer.name)
+        return importlib.metadata.version(peer.distribution or peer.name)
     except importlib.metadata.PackageNotFoundError:
         return "source tree"
 
 
+@functools.cache
 def _r_version() -> str | None:
     rscript = shutil.which("Rscript")
     if rscript is None:
@@ -91,56 +97,23 @@ def _r_version() -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _fit_mixedmodels(case: Case, frame: pd.DataFrame) -> Any:
-    import mixedmodels as mm
-
-    return mm.lmer(case.formula, frame)
+def _one_factor(case: Case) -> str | None:
+    return None if len(case.groups()) == 1 else "cannot fit several factors"
 
 
-def _refit_mixedmodels(case: Case, frame: pd.DataFrame) -> Callable[[np.ndarray], Any]:
-    return _fit_mixedmodels(case, frame).refit
+def _not_crossed(case: Case) -> str | None:
+    return None if len(case.random) == 1 else "cannot fit crossed factors of this size"
 
 
-def _fit_lme_python(case: Case, frame: pd.DataFrame) -> Any:
-    import lme_python
-
-    return lme_python.lmer(case.formula, frame, reml=True)
+def _intercepts_only(case: Case) -> str | None:
+    return None if case.intercepts_only else "cannot fit correlated slopes"
 
 
-def _refit_lme_python(case: Case, frame: pd.DataFrame) -> Callable[[np.ndarray], Any]:
-    import lme_python
-
-    prepared = lme_python.prepare_lmer(case.formula, frame)
-    return lambda y: prepared.fit(y=y.tolist(), reml=True)
-
-
-def _fit_mixedlm(case: Case, frame: pd.DataFrame) -> Any:
-    import mixedlm
-
-    return mixedlm.lmer(case.formula, frame)
-
-
-def _refit_mixedlm(case: Case, frame: pd.DataFrame) -> Callable[[np.ndarray], Any]:
-    return _fit_mixedlm(case, frame).refit
-
-
-def _fit_mixedlm_rs(case: Case, frame: pd.DataFrame) -> Any:
-    import mixedlm_rs
-
-    ((left, group),) = case.random
-    model = mixedlm_rs.mixedlm(case.fixed, frame, groups=group, re_formula=f"~{left}")
-    return model.fit(reml=True)
-
-
-def _fit_statsmodels(case: Case, frame: pd.DataFrame) -> Any:
-    import statsmodels.formula.api as smf
-
-    ((left, group),) = case.random
-    return smf.mixedlm(case.fixed, frame, groups=group, re_formula=f"~{left}").fit(reml=True)
-
-
-def _refit_in_r(_case: Case, _frame: pd.DataFrame) -> Callable[[np.ndarray], Any]:
-    raise NotImplementedError("lme4 is fitted and refitted in worker.R")
+def _beside_ml(case: Case) -> str | None:
+    """Our fit by ML is there to be compared with that of a package which knows ML only."""
+    rivals = [p for p in PEERS.values() if p.likelihood == "ML" and p is not MIXEDMODELS_ML]
+    compared = any(version(peer) and peer.cannot(case) is None for peer in rivals)
+    return None if compared else "no peer fits this case by ML"
 
 
 def _program(imports: str, fit: str) -> str:
@@ -149,19 +122,31 @@ def _program(imports: str, fit: str) -> str:
 
 _LMER = '.lmer("Reaction ~ Days + (Days | Subject)", data)'
 _GROUPS = '("Reaction ~ Days", data, groups="Subject", re_formula="~Days").fit()'
+_RANDOM = '.fit("Reaction ~ Days", data, random=["(1 + Days | Subject)"])'
 
 MIXEDMODELS = Peer(
     "mixedmodels",
     "mixedmodels",
-    _fit_mixedmodels,
-    lambda model: model.reml_criterion,
-    _refit_mixedmodels,
-    _program("import mixedmodels as mm", "mm" + _LMER),
+    adapters.fit_mixedmodels,
+    lambda model: model.criterion,
+    adapters.refit_mixedmodels,
+    first_fit=_program("import mixedmodels as mm", "mm" + _LMER),
+    evaluations=lambda model: model.convergence.evaluations,
+)
+MIXEDMODELS_ML = Peer(
+    "mixedmodels-ml",
+    "mixedmodels",
+    adapters.fit_mixedmodels_ml,
+    lambda model: model.criterion,
+    cannot=_beside_ml,
+    likelihood="ML",
+    evaluations=lambda model: model.convergence.evaluations,
+    distribution="mixedmodels",
 )
 LME4 = Peer(
     "lme4",
     "",
-    prepare_refit=_refit_in_r,
+    prepare_refit=adapters.refit_in_r,
     first_fit=(
         "suppressMessages(library(lme4)); data <- read.csv({csv!r}); "
         "print(summary(lmer(Reaction ~ Days + (Days | Subject), data)))"
@@ -173,39 +158,55 @@ PEERS = {
     peer.name: peer
     for peer in (
         MIXEDMODELS,
+        MIXEDMODELS_ML,
         LME4,
         Peer(
             "lme-python",
             "lme_python",
-            _fit_lme_python,
+            adapters.fit_lme_python,
             lambda model: model.reml_criterion,
-            _refit_lme_python,
-            _program("import lme_python", "lme_python" + _LMER),
+            adapters.refit_lme_python,
+            first_fit=_program("import lme_python", "lme_python" + _LMER),
         ),
         Peer(
             "mixedlm",
             "mixedlm",
-            _fit_mixedlm,
+            adapters.fit_mixedlm,
             lambda model: model.deviance,
-            _refit_mixedlm,
-            _program("import mixedlm", "mixedlm" + _LMER),
+            adapters.refit_mixedlm,
+            first_fit=_program("import mixedlm", "mixedlm" + _LMER),
         ),
         Peer(
             "mixedlm-rs",
             "mixedlm_rs",
-            _fit_mixedlm_rs,
+            adapters.fit_mixedlm_rs,
             lambda model: -2 * model.llf,
+            cannot=_one_factor,
             first_fit=_program("import mixedlm_rs", "mixedlm_rs.mixedlm" + _GROUPS),
-            crossed=False,
         ),
         Peer(
             "statsmodels",
             "statsmodels",
-            _fit_statsmodels,
+            adapters.fit_statsmodels,
             lambda model: -2 * model.llf,
+            cannot=_not_crossed,
             first_fit=_program("import statsmodels.formula.api as smf", "smf.mixedlm" + _GROUPS),
-            max_rows=100_000,
-            crossed=False,
+            max_rows=200_000,
+        ),
+        Peer(
+            "interlace-lme",
+            "interlace",
+            adapters.fit_interlace,
+            lambda model: -2 * model.llf,
+            first_fit=_program("import interlace", "interlace" + _RANDOM),
+        ),
+        Peer(
+            "gpboost",
+            "gpboost",
+            adapters.fit_gpboost,
+            adapters.criterion_gpboost,
+            cannot=_intercepts_only,
+            likelihood="ML",
         ),
     )
 }

@@ -1,130 +1,124 @@
-"""What comes out: medians and ratios as Markdown for people, every run as JSON for machines."""
+"""What comes out: tables as Markdown for people, every run as JSON for machines, plots."""
 
 from __future__ import annotations
 
-import datetime
+import argparse
+import importlib.util
 import json
-import os
-import platform
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks.peers import IMPORTS, MIXEDMODELS, PEERS, version
+from benchmarks.figures import Line, duration, left_out, lines, ours, rounded
 
 HEADER = (
     "| package | median | x ours | fastest - slowest | CPU | memory (MB) "
-    "| criterion - best | runs |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+    "| criterion - best | evaluations | first fit | calls |\n|---" + "|--:" * 9 + "|"
 )
 NOTES = """\
 Every run is a process of its own; the packages take turns. The data frame is read, and a small one
-fitted, before the clock starts (except in `startup`, which times the whole process). *x ours*: the
-median divided by that of mixedmodels. *CPU*: processor seconds of a call, all threads. *Memory*:
-what the calls added at their highest to the use before them, and the highest use of the process
-itself (Linux only). *Criterion - best*: the REML criterion
-reached, less the lowest that any package reached. A package whose process takes longer than 30 s
-runs once; one that takes longer than 120 s is stopped."""
+fitted, before the clock starts (except where a whole process is timed).
+
+- *x ours*: the median divided by that of mixedmodels.
+- *CPU*: processor seconds of a call, all threads.
+- *memory*: what the calls added at their highest to the use before them, and the highest use of
+  the process itself (Linux only). What a package takes again from memory it had freed, as R does,
+  is not seen in the former.
+- *criterion - best*: the criterion reached, less the lowest that any package reached. All fit by
+  REML but GPBoost, which knows maximum likelihood only: it is compared with *mixedmodels, by ML*.
+  Its criterion is evaluated at its estimates from a Cholesky factor, since what it reports for
+  several factors is a stochastic approximation.
+- *evaluations*: of criterion and gradient, in the last fit.
+- *first fit*: of a small frame in the first process, lazy imports and any compilation included.
+
+A package whose process takes longer than 30 s runs once; one that exceeds the case's limit
+(two minutes; five for a million ratings, ten for the maximal structure) is stopped. Figures that
+are marked as stored were measured on request (`--slow`), on the day and machine given."""
+
+PLOTS = {
+    "time.png": "Time of a fit, as a multiple of ours",
+    "memory.png": "Memory that a fit adds, as a multiple of ours",
+    "criterion.png": "Criterion above the best that any package reached",
+}
+QUICK = "**Quick mode: small data, a check of the harness and no benchmark.**"
 
 
-def write(results: list[dict[str, Any]], folder: Path, *, quick: bool) -> None:
-    """Write ``latest.md`` and ``latest.json``."""
+def write(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Write ``latest.md``, ``latest.json`` and, with matplotlib, the plots; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = environment()
-    facts = "\n".join(f"- {key}: {value}" for key, value in about.items())
-    size = (
-        "\n\n**Quick mode: small data, a check of the harness and no benchmark.**" if quick else ""
-    )
-    tables = "\n\n".join(case_table(result) for result in results)
-    text = f"# Benchmarks\n\n{facts}{size}\n\n{NOTES}\n\n{tables}\n"
-    (folder / "latest.md").write_text(text, encoding="utf-8")
-    record = {"environment": about, "quick": quick, "cases": results}
-    (folder / "latest.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    text, data = folder / "latest.md", folder / "latest.json"
+    data.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    plots = draw(record, folder)
+    text.write_text(markdown(record, [plot.name for plot in plots]), encoding="utf-8")
+    return [text, data, *plots]
 
 
-def environment() -> dict[str, str]:
-    """Date, machine and versions."""
-    versions = [f"{p.name} {version(p) or 'not installed'}" for p in PEERS.values()]
-    names, numbers = ("numpy", "scipy", "pandas"), (version(IMPORTS) or "").split(", ")
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
-        "Python": platform.python_version(),
-        "versions": "; ".join(versions),
-        "libraries": "; ".join(" ".join(pair) for pair in zip(names, numbers, strict=True)),
-    }
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the plots, or say why there are none."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no plots: matplotlib is not installed")
+        return []
+    from benchmarks import plots
+
+    return plots.draw(record["cases"], folder)
 
 
-def processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+def markdown(record: dict[str, Any], plots: Sequence[str] = ()) -> str:
+    """The whole report."""
+    facts = "\n".join(f"- {key}: {value}" for key, value in record["environment"].items())
+    images = [f"![{PLOTS[name]}]({name})" for name in plots]
+    sections = [case_section(result) for result in record["cases"]]
+    quick = [QUICK] if record["quick"] else []
+    return "\n\n".join(["# Benchmarks", facts, *quick, *images, NOTES, *sections]) + "\n"
 
 
-def case_table(result: dict[str, Any]) -> str:
-    """One case as a Markdown table."""
-    peers = result["peers"]
-    medians = {name: median(every(peer["runs"], "seconds")) for name, peer in ran(peers).items()}
-    criteria = [
-        run["criterion"] for peer in peers.values() for run in peer["runs"] if "criterion" in run
-    ]
-    ours, best = medians.get(MIXEDMODELS.name), min(criteria, default=None)
-    rows = [
-        row(name, peer["runs"], medians[name], ours, best)
-        if peer["runs"]
-        else f"| {label(name)} | {peer['skipped']} | | | | | | |"
-        for name, peer in peers.items()
-    ]
+def case_section(result: dict[str, Any]) -> str:
+    """One case: title, table, and who is not in it."""
+    found = lines(result)
+    base = ours(found)
     title = f"## {result['title']}\n\n`{result['formula']}` ({result['n_rows']:,} rows)"
-    return "\n".join([title, "", HEADER, *rows])
+    rows = [row(line, base) for line in found]
+    parts = [title, "\n".join([HEADER, *rows])]
+    stored = [f"{line.label}: {line.stored}" for line in found if line.stored]
+    if stored:
+        parts.append("Stored figures: " + "; ".join(stored) + ".")
+    reasons = {
+        name: why
+        for name, why in left_out(result).items()
+        if not any(line.label == name and (line.stored or line.stopped_after) for line in found)
+    }
+    if reasons:
+        parts.append("Not here: " + "; ".join(f"{k} ({v})" for k, v in reasons.items()) + ".")
+    return "\n\n".join(parts)
 
 
-def row(
-    name: str, runs: list[dict[str, Any]], middle: float, ours: float | None, best: float | None
-) -> str:
+def row(line: Line, base: Line | None) -> str:
     """One package's line of a table."""
-    seconds, cpu = every(runs, "seconds"), every(runs, "cpu_seconds")
-    gaps = [run["criterion"] - best for run in runs if best is not None and "criterion" in run]
+    name = line.label + (" (stored)" if line.stored else "")
+    if line.seconds is None:
+        return f"| {name} | > {line.stopped_after:,.0f} s |" + " |" * 8
     cells = [
-        label(name),
-        duration(middle),
-        f"{middle / ours:.2f}" if ours else "",
-        f"{duration(min(seconds))} - {duration(max(seconds))}",
-        duration(median(cpu)) if cpu else "",
-        memory(runs),
-        f"{max(gaps):.1e}" if gaps else "",
-        str(len(seconds)),
+        name,
+        duration(line.seconds),
+        rounded(line.seconds / base.seconds) if base and base.seconds else "",
+        f"{duration(line.fastest)} - {duration(line.slowest)}",
+        duration(line.cpu_seconds),
+        "" if line.added_mb is None else f"+{line.added_mb:.1f} = {line.peak_mb:.0f}",
+        "" if line.gap is None else f"{line.gap:.1e}",
+        "" if line.evaluations is None else f"{line.evaluations:.0f}",
+        duration(line.warm_up_seconds),
+        str(line.n_calls),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
-def memory(runs: list[dict[str, Any]]) -> str:
-    """Memory added by the calls and the total of the process, both at their highest."""
-    known = [run for run in runs if run.get("before_mb") and run.get("peak_mb")]
-    if not known:
-        return ""
-    added = median(run["peak_mb"] - run["before_mb"] for run in known)
-    return f"+{added:.1f} = {median(run['peak_mb'] for run in known):.0f}"
-
-
-def ran(peers: dict[str, Any]) -> dict[str, Any]:
-    """The peers that have figures."""
-    return {name: peer for name, peer in peers.items() if peer["runs"]}
-
-
-def every(runs: list[dict[str, Any]], key: str) -> list[float]:
-    """The figures of all runs in one list."""
-    return [value for run in runs for value in run.get(key, [])]
-
-
-def label(name: str) -> str:
-    """A package's name in the tables."""
-    return "numpy + scipy + pandas, import only" if name == IMPORTS.name else name
-
-
-def duration(seconds: float) -> str:
-    """Seconds with a readable unit."""
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write tables and plots again from the stored figures of a folder."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks report", description=main.__doc__)
+    default = Path(__file__).parent / "results"
+    parser.add_argument("folder", nargs="?", type=Path, default=default)
+    folder = parser.parse_args(argv).folder
+    record = json.loads((folder / "latest.json").read_text(encoding="utf-8"))
+    for file in write(record, folder):
+        print(file)
+    return 0

@@ -1,10 +1,10 @@
 # One measured process of lme4; prints its figures as one line of JSON, as worker.py does.
-# Arguments: kind ("fit" or "refit"), formula, CSV file, CSV file to warm up, number of calls.
+# Arguments: kind ("fit" or "refit"), formula, formula to warm up, CSV file, CSV file to warm up, number of calls.
 suppressMessages(library(lme4))
 args <- commandArgs(trailingOnly = TRUE)
 kind <- args[1]
 formula <- as.formula(args[2])
-calls <- as.integer(args[5])
+calls <- as.integer(args[6])
 
 memory_kb <- function(field) {
   lines <- tryCatch(readLines("/proc/self/status"), error = function(e) character(), warning = function(w) character())
@@ -13,16 +13,16 @@ memory_kb <- function(field) {
 }
 now <- function() as.numeric(Sys.time())
 cpu <- function() sum(proc.time()[1:2])
-fit <- function(data) suppressMessages(suppressWarnings(lmer(formula, data)))
+fit <- function(data, model = formula) suppressMessages(suppressWarnings(lmer(model, data)))
 
 start <- now()
-invisible(fit(read.csv(args[4])))
+invisible(fit(read.csv(args[5]), as.formula(args[3])))
 warm_up <- now() - start
 
 read <- if (requireNamespace("data.table", quietly = TRUE)) {
   function(file) data.table::fread(file, data.table = FALSE)
 } else read.csv
-data <- read(args[3])
+data <- read(args[4])
 run <- function(i) fit(data)
 if (kind == "refit") {
   base <- fit(data)

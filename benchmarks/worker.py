@@ -14,20 +14,26 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.data import CASES, N_RESPONSES, Case
+from benchmarks.data import CASES, Case
+from benchmarks.generators import N_RESPONSES
 from benchmarks.peers import PEERS, Peer
 
 
-def main(case_name: str, peer_name: str, csv: str, warm_up_csv: str, calls: int) -> None:
+def main(case_name: str, peer_name: str, file: str, warm_up_file: str, calls: int) -> None:
     """Fit a small frame first, so that lazy imports are not timed, then measure."""
     warnings.simplefilter("ignore")
     case, peer = CASES[case_name], PEERS[peer_name]
     started = time.perf_counter()
-    peer.fit(case, pd.read_csv(warm_up_csv))
+    peer.fit(case.to_warm_up(), read(warm_up_file))
     warm_up = time.perf_counter() - started
-    frame = pd.read_csv(csv)
+    frame = read(file)
     figures = measure(case, peer, frame, calls)
     print(json.dumps({"warm_up_seconds": warm_up, **figures}))
+
+
+def read(file: str) -> pd.DataFrame:
+    """Read a CSV or Feather file; text columns are of the same type from both."""
+    return pd.read_feather(file) if file.endswith(".feather") else pd.read_csv(file)
 
 
 def measure(case: Case, peer: Peer, frame: pd.DataFrame, calls: int) -> dict[str, Any]:
@@ -49,6 +55,8 @@ def measure(case: Case, peer: Peer, frame: pd.DataFrame, calls: int) -> dict[str
         "before_mb": before and before / 1024,
         "peak_mb": peak and peak / 1024,
         "criterion": float(peer.criterion(model)),
+        "likelihood": peer.likelihood,
+        "evaluations": peer.evaluations and peer.evaluations(model),
     }
 
 
@@ -64,7 +72,10 @@ def timed_call(case: Case, peer: Peer, frame: pd.DataFrame) -> Callable[[int], A
 def reset_peak_memory() -> int | None:
     """Set the kernel's high-water mark to the present use and return it (kB); Linux only."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what reading the file left behind would hide a peak
+        # what reading the file left behind would hide a peak
+        if "pyarrow" in sys.modules:
+            sys.modules["pyarrow"].default_memory_pool().release_unused()
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError, TypeError):
         return None
