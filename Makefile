@@ -20,6 +20,7 @@ demo: $(VENV)/.demo
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m benchmarks growth)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

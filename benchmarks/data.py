@@ -54,7 +54,7 @@ class Case:
     build: generators.Build
     calls: int = 1
     rounds: int = 3
-    timeout: float = 120
+    timeout: float = 60
     on_request: tuple[str, ...] = ()
     warm_up: Terms = ()
 
@@ -167,7 +167,7 @@ CASES = {
         Case(
             "maximal", "Maximal structure: 56 subjects x 32 items, two 8 x 8 covariances", "fit",
             "y ~ A*B*C", (("A*B*C", "subj"), ("A*B*C", "item")), generators.maximal(56, 32),
-            timeout=600, warm_up=(("A", "subj"), ("A", "item")),
+            timeout=300, on_request=("interlace-lme",), warm_up=(("A", "subj"), ("A", "item")),
         ),
     )
 }  # fmt: skip
