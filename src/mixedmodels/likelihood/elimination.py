@@ -25,7 +25,7 @@ HALF = 0.5
 # levels that meet more than this times the root of their number come last
 CROWDED = 10.0
 # operations after which the search for an order is given up
-MOST_WORK = 3e9
+MOST_WORK = 1e9
 
 Codes = NDArray[np.intp]
 

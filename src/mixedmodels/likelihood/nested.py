@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 
+# numbers from which BLAS wakes threads for the small matrices of all levels
+WIDE = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Cross-products of one grouping factor, in working units.
@@ -96,12 +100,13 @@ class NestedBlocks:
     exact_hessian: bool
     cheap = True
     seconds = 0.0
-    short_steps = False
+    short_steps: bool
 
     def __init__(self, stages: Sequence[Stage], cross: Array) -> None:
         self.stages = list(stages)
         self.cross = cross
         self.exact_hessian = len(self.stages) == 1
+        self.short_steps = sum(stage.g.size for stage in self.stages) > WIDE
 
     def per_factor(self) -> list[Array]:
         """``Z'W [Z | X y]`` of each factor alone, shape (q, q + w, n_levels)."""

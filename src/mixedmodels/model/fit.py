@@ -302,7 +302,10 @@ def _start(design: Design, working: Working, moments: Moments) -> Array:
     def lies_in(fine: int, coarse: int) -> bool:
         return fine < coarse and (nested or cells[fine, coarse] == sizes[fine])
 
-    return moment_start(working.templates, blocks.per_factor(), blocks.cross, moments.n, lies_in)
+    with one_blas_thread(active=blocks.short_steps):
+        return moment_start(
+            working.templates, blocks.per_factor(), blocks.cross, moments.n, lies_in
+        )
 
 
 def _is_exact(objective: Objective) -> bool:
