@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mixedmodels.errors import DataError as DataError
     from mixedmodels.errors import DataWarning as DataWarning
     from mixedmodels.errors import FormulaError as FormulaError
+    from mixedmodels.errors import MemoryLimitError as MemoryLimitError
     from mixedmodels.errors import MissingDependencyError as MissingDependencyError
     from mixedmodels.errors import MixedModelsError as MixedModelsError
     from mixedmodels.errors import MixedModelsWarning as MixedModelsWarning
@@ -46,6 +47,7 @@ _HOMES = {
             "DataError",
             "FormulaError",
             "ModelError",
+            "MemoryLimitError",
             "MissingDependencyError",
             "MixedModelsWarning",
             "SingularFitWarning",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -202,3 +205,57 @@ def test_criterion_of_the_oracle_at_a_large_partly_crossed_optimum() -> None:
     assert_allclose(
         model.reml_criterion, naive.criterion(problem, model.theta, reml=True), rtol=0, atol=1e-8
     )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_rows_labels_and_the_order_of_terms_change_nothing(share: float) -> None:
+    data = partly_crossed(150, 0.1, 10)
+    rng = np.random.default_rng(11)
+    labels = {
+        name: dict(zip(data[name].unique(), rng.permutation(data[name].nunique()), strict=True))
+        for name in ("pupil", "teacher")
+    }
+    other = data.sample(frac=1.0, random_state=1).assign(
+        **{name: data[name].map(codes).map("L{:04d}".format) for name, codes in labels.items()}
+    )
+    with storage(share):
+        one = mm.lmer("y ~ x + (1 | pupil) + (x | teacher)", data)
+        two = mm.lmer("y ~ x + (x | teacher) + (1 | pupil)", other)
+    assert_allclose(two.reml_criterion, one.reml_criterion, rtol=0, atol=1e-8)
+    assert_allclose(two.beta, one.beta, rtol=1e-6)
+    for name, codes in labels.items():
+        frames = [m.ranef().loc[lambda f, name=name: f["group"] == name] for m in (one, two)]
+        renamed = frames[0].assign(level=frames[0]["level"].map(codes).map("L{:04d}".format))
+        keys = ["level", "term"]
+        first, second = (f.sort_values(keys).reset_index(drop=True) for f in (renamed, frames[1]))
+        assert_allclose(first["estimate"], second["estimate"], atol=1e-5)
+        assert_allclose(first["std_error"], second["std_error"], atol=1e-5)
+
+
+def test_an_interaction_that_coincides_with_a_factor_is_recognised() -> None:
+    """Labels of b are unique, so that a:b puts the rows into the groups of b."""
+    rng = np.random.default_rng(4)
+    b = np.repeat(np.arange(30), 6)
+    a = b // 6
+    y = rng.normal(size=5)[a] + rng.normal(size=30)[b] + rng.normal(size=len(b))
+    data = pd.DataFrame({"y": y, "a": a, "b": b}).astype({"a": str, "b": str})
+    formulas = ("(1 | a/b)", "(1 | a) + (1 | b)", "(1 | b) + (1 | a)", "(1 | a:b) + (1 | a)")
+    fits = [mm.lmer(f"y ~ 1 + {random}", data) for random in formulas]
+    assert all(m.design.structure.nested for m in fits)
+    assert_allclose([m.reml_criterion for m in fits], fits[0].reml_criterion, atol=1e-9)
+    with pytest.warns(mm.DataWarning, match="same groups"):
+        both = mm.lmer("y ~ 1 + (1 | a:b) + (1 | b)", data)
+    assert both.design.structure.nested
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_saved_and_pickled_fits_answer_as_before(share: float, tmp_path: Path) -> None:
+    data = partly_crossed(150, 0.1, 13)
+    with storage(share):
+        model = mm.lmer("y ~ x + (1 | pupil) + (x | teacher)", data)
+        mm.save(model, tmp_path / "fit.mm", data=True)
+        copies = [pickle.loads(pickle.dumps(model)), mm.load(tmp_path / "fit.mm")]
+        copies.append(copy.deepcopy(model))
+    for again in copies:
+        assert_allclose(again.ranef()["std_error"], model.ranef()["std_error"], rtol=1e-9)
+        assert_allclose(leverage(again), leverage(model), rtol=1e-8)

@@ -47,11 +47,21 @@ def test_memory_is_refused_before_it_is_taken() -> None:
 def test_the_columns_of_a_term_count() -> None:
     data = ratings()
     with (
+        mock.patch("mixedmodels.moments.memory._check_size"),
         mock.patch.object(memory, "NEGLIGIBLE", 0.0),
         mock.patch.object(memory, "available_memory", return_value=30_000.0),
         pytest.raises(mm.errors.MemoryLimitError, match=r"60 levels x 2 columns.*\(1 \| user\)"),
     ):
         mm.lmer("y ~ x + (x | user) + (x + I(x^2) + I(x^3) | film)", data)
+
+
+def test_single_factors_are_checked_too() -> None:
+    with (
+        mock.patch.object(memory, "NEGLIGIBLE", 0.0),
+        mock.patch.object(memory, "available_memory", return_value=3_000.0),
+        pytest.raises(mm.errors.MemoryLimitError, match=r"'user' has 60 levels.*of 2 random"),
+    ):
+        mm.lmer("y ~ x + (x | user)", ratings())
 
 
 def test_what_is_free_is_known_and_limits_of_a_container_count(tmp_path) -> None:

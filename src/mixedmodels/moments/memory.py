@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.grouping import observed
+from mixedmodels.memory import check_memory
 from mixedmodels.moments.cross_products import Cells, Moments, Within
 
 CHUNK = 65_536
+# sums, blocks and what one evaluation makes of them: as many arrays of that size live at once
+COPIES = 5
 
 
 def collect_moments(design: Design, rows: Rows) -> Moments:
@@ -27,8 +30,14 @@ def collect_moments(design: Design, rows: Rows) -> Moments:
     Returns
     -------
     Moments
+
+    Raises
+    ------
+    MemoryLimitError
+        The levels' products need more memory than there is.
     """
     columns = [*rows.base, rows.y]
+    _check_size(design, len(columns))
     used = [group.uses for group in design.groups]
     levels = tuple(
         level_sums(columns, rows.weights, codes, len(group.levels), z)
@@ -41,6 +50,21 @@ def collect_moments(design: Design, rows: Rows) -> Moments:
     log_weights = 0.0 if rows.weights is None else float(np.log(rows.weights).sum())
     cross = cross_products(columns, rows.weights)
     return Moments(len(rows.y), log_weights, cross, levels, tuple(cells))
+
+
+def _check_size(design: Design, width: int) -> None:
+    """Refuse factors whose products, level by level, cannot be held."""
+    sizes = [len(group.uses) * width * len(group.levels) for group in design.groups]
+    if not sizes:
+        return
+    worst = design.groups[int(np.argmax(sizes))]
+    n_columns = sum(len(term.names) for term in worst.terms)
+    check_memory(
+        8.0 * COPIES * sum(sizes),
+        f"'{worst.name}' has {len(worst.levels):,} levels, each with products of {n_columns} "
+        f"random and {width} columns in all. Use fewer columns in its terms, such as "
+        f"(1 | {worst.name}), fewer levels, or a machine with more memory",
+    )
 
 
 def collect_within(design: Design, rows: Rows) -> Within:
