@@ -201,23 +201,20 @@ def _drop_weak(search: _Search) -> Evaluation | None:
 
     A variance of few levels can have a minimum inside and a lower one at zero.
     """
-    at, templates = search.at, search.objective.templates
+    at = search.at
     best, lowest = None, at.value - _alike(at.value)
-    start = 0
-    for template in templates:
-        for part in template.parts:
-            inside = (template.rows >= part.start) & (template.rows < part.stop)
-            places = start + np.flatnonzero(inside)
-            own = at.theta[places]
-            rise = 0.5 * float(own @ search.hessian[np.ix_(places, places)] @ own)
-            if not own.any() or rise > WEAK:
-                continue
-            theta = at.theta.copy()
-            theta[places] = 0.0
-            new = search.evaluate(theta)
-            if new.value < lowest:
-                best, lowest = new, new.value
-        start += template.n_theta
+    stop = 0
+    for size in (q for template in search.objective.templates for q in template.sizes):
+        part = slice(stop, stop + size * (size + 1) // 2)
+        stop = part.stop
+        own = at.theta[part]
+        if not 0.0 < 0.5 * float(own @ search.hessian[part, part] @ own) < WEAK:
+            continue
+        theta = at.theta.copy()
+        theta[part] = 0.0
+        new = search.evaluate(theta)
+        if new.value < lowest:
+            best, lowest = new, new.value
     return best
 
 

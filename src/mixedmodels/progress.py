@@ -31,11 +31,8 @@ def wants_line(seconds: float, *, progress: bool | None) -> bool:
 
 
 @contextmanager
-def progress_line(*, shown: bool) -> Iterator[Report | None]:
+def progress_line() -> Iterator[Report]:
     """Yield a function of criterion and gradient norm, to be called after each evaluation."""
-    if not shown:
-        yield None
-        return
     from tqdm import tqdm
 
     with tqdm(

@@ -374,7 +374,9 @@ def solve_levels(g: Array, factor: Array) -> tuple[Array, Array, float]:
     if q == 1:
         pivot = p[0, 0] * factor[0, 0] + 1.0
         return p, p / pivot, float(np.log(pivot).sum())
-    omega = times(factor.T, p[:, :q]) + np.eye(q)[:, :, None]
+    omega = times(factor.T, p[:, :q])
+    for i in range(q):
+        omega[i, i] += 1.0
     v, logdet = gauss_jordan(omega, p)
     return p, v, logdet
 

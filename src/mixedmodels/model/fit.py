@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,8 @@ ENDLESS = (
     "group by a column with more rows per level. Or groups differ by a million residual standard "
     "deviations, beyond double precision: subtract what is known of them from the response"
 )
+Watch = AbstractContextManager[Callable[[Evaluation], None] | None]
+
 # absolute rounding error of the criterion worth a second pass over the rows, and worth a warning
 KEPT = 1e-8
 LOST = 1e-4
@@ -262,6 +266,7 @@ def _optimise(
     """Minimise the criterion and say how it ended."""
     p = len(working.fixed.kept)
     objective = Objective(working.blocks, working.templates, moments.n, p, reml)
+    watch = partial(_watch, objective, design, moments, working, progress=options.get("progress"))
     if start is None:
         start = _start(design, working, moments)
     elif not _has_value(objective, start):
@@ -272,15 +277,13 @@ def _optimise(
     if exact or not len(start):
         optimum = _stay(objective, start)
     else:
-        shift = criterion_shift(design, moments, working, reml=reml)
-        progress = options.get("progress")
-        found = _minimise(objective, start, shift, progress=progress)
+        found = _minimise(objective, start, watch)
         if _lacks_digits(found) and design.structure.nested and len(rows.y) == moments.n:
             moments = replace(moments, within=collect_within(design, rows))
             working = assemble(design, moments, working.fixed, working.terms, working.templates)
             objective = replace(objective, blocks=working.blocks)
             again = start if found is None else found.at.theta
-            found = _minimise(objective, again, shift, progress=progress)
+            found = _minimise(objective, again, watch)
         if (
             found is None
             or _is_rounding(design, found, objective.nu)
@@ -328,23 +331,31 @@ def _has_value(objective: Objective, theta: Array) -> bool:
         return False
 
 
-def _minimise(
-    objective: Objective, start: Array, shift: float, *, progress: bool | None
-) -> Optimum | None:
+def _minimise(objective: Objective, start: Array, watch: Callable[[], Watch]) -> Optimum | None:
     """The optimum; None when Lambda grew until X was lost in Z Lambda."""
-    blocks = objective.blocks
-    shown = wants_line(blocks.seconds, progress=progress)
     try:
-        with one_blas_thread(active=blocks.short_steps), progress_line(shown=shown) as report:
-            if report is None:
-                return minimise(objective, start)
-
-            def show(at: Evaluation) -> None:
-                report(at.value + shift, float(np.abs(at.gradient).max()))
-
-            return minimise(objective, start, on_evaluation=show)
+        with one_blas_thread(active=objective.blocks.short_steps), watch() as on_evaluation:
+            return minimise(objective, start, on_evaluation=on_evaluation)
     except np.linalg.LinAlgError:
         return None
+
+
+@contextmanager
+def _watch(
+    objective: Objective,
+    design: Design,
+    moments: Moments,
+    working: Working,
+    *,
+    progress: bool | None,
+) -> Iterator[Callable[[Evaluation], None] | None]:
+    """Yield what shows an evaluation on the progress line, None where there is no line."""
+    if not wants_line(objective.blocks.seconds, progress=progress):
+        yield None
+        return
+    shift = criterion_shift(design, moments, working, reml=objective.reml)
+    with progress_line() as report:
+        yield lambda at: report(at.value + shift, float(np.abs(at.gradient).max()))
 
 
 def _lacks_digits(found: Optimum | None) -> bool:
