@@ -26,7 +26,7 @@ FLOORS = [
     ["likelihood"],
     ["optimize"],
     ["model.record"],
-    ["model.predict"],
+    ["model.predict", "inference.satterthwaite"],
     ["model.frames"],
     ["model.fit"],
     ["report"],

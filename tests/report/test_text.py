@@ -41,10 +41,10 @@ animal    Intercept  1.1831      1.0877
           time       0.0043074   0.065631  0.359
 Residual             0.44566     0.66758
 
-Fixed effects
-term       estimate  std. error  t value
-Intercept   7.3602    0.14127     52.102
-time        0.27771   0.0090921   30.544
+Fixed effects (Satterthwaite's degrees of freedom)
+term       estimate  std. error  t value    df  p value
+Intercept   7.3602    0.14127     52.102  73.9  <0.0001
+time        0.27771   0.0090921   30.544  72.8  <0.0001
 
 Correlation of fixed effects
      Intercept

@@ -179,3 +179,39 @@ class Objective:
             shifted[j] += step
             hessian[j] = (self.evaluate(shifted).gradient - at.gradient) / step
         return 0.5 * (hessian + hessian.T)
+
+    def central_hessian(self, at: Evaluation) -> Array:
+        """Hessian in theta by central differences of the exact gradient: errors of 1e-8."""
+        n_theta = len(at.theta)
+        hessian = np.empty((n_theta, n_theta))
+        for j in range(n_theta):
+            step = np.zeros(n_theta)
+            step[j] = 1e-4 * max(1.0, abs(float(at.theta[j])))
+            above, below = self.evaluate(at.theta + step), self.evaluate(at.theta - step)
+            hessian[j] = (above.gradient - below.gradient) / (2.0 * step[j])
+        return 0.5 * (hessian + hessian.T)
+
+    def cross_slopes(self, at: Evaluation) -> Array:
+        """Derivatives of ``[X y]' V^-1 [X y]`` in theta, shape (n_theta, w, w).
+
+        Along an entry of Lambda it is ``-(t u' + u t')``, with t and u the rows of
+        ``Z'V^-1[X y]`` and ``Omega^-1 Lambda'Z'[X y]``, summed over levels.
+        """
+        spherical = self.blocks.spherical(at.reduced, at.factors)
+        effects = [
+            np.einsum("ab,bwl->awl", factor, u)
+            for factor, u in zip(at.factors, spherical, strict=True)
+        ]
+        scores = [
+            z - back
+            for z, back in zip(
+                self.blocks.fixed_products(), self.blocks.cross_times(effects), strict=True
+            )
+        ]
+        slopes = [np.empty((0, *at.reduced.cross.shape))]
+        for template, t, u in zip(self.templates, scores, spherical, strict=True):
+            half = np.stack(
+                [t[i] @ u[j].T for i, j in zip(template.rows, template.cols, strict=True)]
+            )
+            slopes.append(-(half + half.transpose(0, 2, 1)))
+        return np.concatenate(slopes)

@@ -73,15 +73,15 @@ class FittedModel(Fit):
         """
         return frames.varcorr(self)
 
-    def tidy(self, ddf: str = "none", level: float = 0.95) -> Any:
+    def tidy(self, ddf: str = "satterthwaite", level: float = 0.95) -> Any:
         """Coefficient table.
 
         Parameters
         ----------
-        ddf : {"none"}
+        ddf : {"satterthwaite", "none"}
             Denominator degrees of freedom. With ``"none"`` a mixed model gets Wald limits from
-            the normal distribution and no p-values; a model without random terms gets its exact
-            t tests.
+            the normal distribution and no p-values. A model without random terms gets its exact
+            t tests with either.
         level : float, default 0.95
             Coverage of the limits.
 
@@ -94,6 +94,21 @@ class FittedModel(Fit):
         ------
         ModelError
             An unknown `ddf`, or a level outside (0, 1).
+
+        Notes
+        -----
+        Satterthwaite's degrees of freedom as in Giesbrecht and Burns (1985), Biometrics 41,
+        477-486, from the exact gradient. They cost two evaluations of the criterion for each
+        variance parameter (none for a single grouping factor), once.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.tidy()[["term", "estimate", "statistic", "df"]].round(2)
+                term  estimate  statistic     df
+        0  Intercept      7.36      52.10  73.93
+        1       time      0.28      30.54  72.81
         """
         return frames.tidy(self, ddf, level)
 

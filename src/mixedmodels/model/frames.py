@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arrays import Array
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
+from mixedmodels.inference.satterthwaite import degrees_of_freedom
 from mixedmodels.model.predict import check_level, cooks_distance, leverage, residuals
 from mixedmodels.model.record import Fit
-from mixedmodels.quantiles import t_probability, two_sided
+from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
+
+# how tests of coefficients may choose their degrees of freedom
+DDF = ("satterthwaite", "none")
 
 
 def fixef(fit: Fit) -> Any:
@@ -22,21 +27,18 @@ def fixef(fit: Fit) -> Any:
 def tidy(fit: Fit, ddf: str, level: float) -> Any:
     """Coefficient table; see `FittedModel.tidy`."""
     check_level(level)
-    if ddf != "none":
-        raise ModelError(
-            f"ddf={ddf!r} is not available; use ddf='none' (models without random terms get "
-            "their exact t tests with it)"
-        )
+    if ddf not in DDF:
+        raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
     se = np.sqrt(np.diag(fit.vcov))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = fit.beta / se
-    df = np.full(len(se), math.nan)
-    p_value = df.copy()
-    quantile = two_sided(level)
-    if not fit.has_random:
-        df[:] = fit.df_resid
-        p_value = t_probability(statistic, fit.df_resid)
-        quantile = two_sided(level, fit.df_resid)
+    df = _degrees_of_freedom(fit, ddf)
+    if df is None:
+        df = p_value = np.full(len(se), math.nan)
+        quantile: Any = two_sided(level)
+    else:
+        p_value = t_probability(statistic, df)
+        quantile = t_two_sided(level, df)
     return to_native(
         {
             "term": fit.term_names,
@@ -50,6 +52,14 @@ def tidy(fit: Fit, ddf: str, level: float) -> Any:
         },
         fit.source.kind,
     )
+
+
+def _degrees_of_freedom(fit: Fit, ddf: str) -> Array | None:
+    """Of each coefficient; None where the normal distribution is asked for."""
+    p = len(fit.beta)
+    if not fit.has_random:
+        return np.full(p, float(fit.df_resid))
+    return degrees_of_freedom(fit, np.eye(p)) if ddf == "satterthwaite" and p else None
 
 
 def ranef(fit: Fit) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from mixedmodels.design.grouping import part_labels
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.likelihood.working import group_recipe
 from mixedmodels.model.record import Fit
-from mixedmodels.quantiles import two_sided
+from mixedmodels.quantiles import t_two_sided, two_sided
 
 Interval = Literal["confidence", "prediction"]
 NewLevels = Literal["error", "zero"]
@@ -307,7 +306,8 @@ def _interval_frame(
     if interval == "prediction":
         variance = variance + fit.sigma**2
     se = np.sqrt(variance)
-    quantile = two_sided(level, math.inf if fit.has_random else fit.df_resid)
+    normal = fit.has_random
+    quantile = two_sided(level) if normal else float(t_two_sided(level, fit.df_resid))
     columns = {
         "prediction": mean,
         "std_error": se,

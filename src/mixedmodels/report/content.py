@@ -9,8 +9,9 @@ import numpy as np
 
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
+from mixedmodels.inference.satterthwaite import degrees_of_freedom
 from mixedmodels.model.record import Fit
-from mixedmodels.quantiles import f_probability, t_probability
+from mixedmodels.quantiles import f_probability, t_probability, t_tails
 from mixedmodels.report.layout import (
     Block,
     Facts,
@@ -32,6 +33,8 @@ MOST_COEFFICIENTS = 60
 MOST_VARIANCES = 25
 MOST_CORRELATIONS = 5
 MOST_CORRELATED = 12
+# seconds that degrees of freedom may take in a summary
+PATIENCE = 20.0
 
 
 def title(fit: Fit) -> str:
@@ -174,7 +177,7 @@ def _cosine(a: Array, b: Array) -> float:
 
 
 def fixed_effects(fit: Fit) -> Table:
-    """Estimates, standard errors, t values; p-values where they are exact."""
+    """Estimates, standard errors, t tests."""
     error = np.sqrt(np.diag(fit.vcov))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = fit.beta / error
@@ -185,12 +188,24 @@ def fixed_effects(fit: Fit) -> Table:
         (fit.term_names[j], number(float(fit.beta[j])), number(float(error[j])), _t(float(t[j])))
         for j in shown
     ]
+    heading = "Fixed effects"
+    note = f"{p - len(shown)} more coefficients: m.tidy()" if len(shown) < p else ""
     if not fit.has_random:
         header = (*header, "df", "p value")
         p_values = t_probability(t, fit.df_resid)
         rows = [(*rows[j], f"{fit.df_resid}", p_value(float(p_values[j]))) for j in shown]
-    note = f"{p - len(shown)} more coefficients: m.tidy()" if len(shown) < p else ""
-    return Table("Fixed effects", header, tuple(rows), 1, note)
+    elif 2 * len(fit.optimum.at.theta) * fit.objective.blocks.seconds > PATIENCE:
+        note = note or "p-values take minutes: m.tidy()"
+    else:
+        header = (*header, "df", "p value")
+        df = degrees_of_freedom(fit, np.eye(p))
+        tails = [t_tails(float(t[j]), float(df[j])) for j in shown]
+        rows = [
+            (*row, fixed(float(df[j]), 1), p_value(tail))
+            for row, j, tail in zip(rows, shown, tails, strict=True)
+        ]
+        heading += " (Satterthwaite's degrees of freedom)"
+    return Table(heading, header, tuple(rows), 1, note)
 
 
 def _t(value: float) -> str:
