@@ -19,6 +19,9 @@ from mixedmodels.errors import DataError
 _NUMERIC_OBJECTS = {"integer", "boolean", "floating", "mixed-integer-float", "decimal"}
 _TIME_OBJECTS = {"datetime64", "datetime", "date", "time", "period"}
 _DURATION_OBJECTS = {"timedelta64", "timedelta"}
+# rows from which short labels are counted as numbers, and their most bytes
+MANY_LABELS = 50_000
+SHORT_LABEL = 12
 
 
 def read_column(column: Any, name: str) -> Numeric | Coded:
@@ -208,6 +211,10 @@ def _arrow_labels(column: Any, nature: Nature) -> Coded:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if nature == "text" and column.null_count == 0:
+        packed = _short_labels(column)
+        if packed is not None:
+            return packed
     # Arrow's own pool takes memory from the system in pieces so large that their first touch costs
     # more than the work
     pool = pa.system_memory_pool()
@@ -219,6 +226,61 @@ def _arrow_labels(column: Any, nature: Nature) -> Coded:
     if nature != "text":
         levels = [label_of(level) for level in levels]
     return Coded(codes, tuple(levels), nature)
+
+
+def _short_labels(column: Any) -> Coded | None:
+    """Codes of many short labels without a hash table; None where it does not pay.
+
+    With a million levels each look-up in a hash table misses every cache. Labels such as ``u0123``
+    have few symbols in each place: they are counted as numbers with that many digits.
+    """
+    n = len(column)
+    if n < MANY_LABELS:
+        return None
+    places = _label_bytes(column)
+    if places is None:
+        return None
+    key: NDArray[Any] = np.zeros(n, np.int32)
+    size = 1
+    for symbols in places:
+        present = np.flatnonzero(np.bincount(symbols, minlength=256))
+        size *= len(present)
+        if size > min(2 * n, 2**31 - 1):
+            return None
+        rank = np.zeros(256, np.int32)
+        rank[present] = np.arange(len(present))
+        key *= len(present)
+        key += rank[symbols]
+    seen = np.zeros(size, bool)
+    seen[key] = True
+    codes = (np.cumsum(seen, dtype=np.int32) - 1)[key]
+    example = np.empty(int(np.count_nonzero(seen)), np.int64)
+    example[codes] = np.arange(n)
+    return Coded(codes, tuple(column.take(example).to_pylist()), "text")
+
+
+def _label_bytes(column: Any) -> list[NDArray[np.uint8]] | None:
+    """Byte j of every label for each j, 0 behind its end; None if some are long or hold a NUL."""
+    import pyarrow as pa
+
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    large = pa.types.is_large_string(array.type)
+    if not (large or pa.types.is_string(array.type)):
+        return None
+    offset_type = np.int64 if large else np.int32
+    _, offsets, values = array.buffers()
+    ends = np.frombuffer(offsets, offset_type)[array.offset : array.offset + len(array) + 1]
+    lengths = np.diff(ends)
+    longest = int(lengths.max())
+    if not 0 < longest <= SHORT_LABEL:
+        return None
+    data = np.frombuffer(values, np.uint8)[int(ends[0]) : int(ends[-1])]
+    if not data.all():
+        return None
+    if int(lengths.min()) == longest:
+        return list(data.reshape(-1, longest).T)
+    starts, padded = ends[:-1] - ends[0], np.append(data, np.zeros(longest, np.uint8))
+    return [np.where(lengths > j, padded[starts + j], 0).astype(np.uint8) for j in range(longest)]
 
 
 def _arrow_dictionary(column: Any, name: str) -> Numeric | Coded:
