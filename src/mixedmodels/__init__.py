@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mixedmodels.errors import SingularFitWarning as SingularFitWarning
     from mixedmodels.inference.compare import aictab as aictab
     from mixedmodels.inference.compare import anova as anova
+    from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
+    from mixedmodels.inference.modcomp import satmodcomp as satmodcomp
     from mixedmodels.model.fitted import FittedModel as FittedModel
     from mixedmodels.model.fitted import lm as lm
     from mixedmodels.model.fitted import lmer as lmer
@@ -39,6 +41,8 @@ _HOMES = {
     "FittedModel": "model.fitted",
     "aictab": "inference.compare",
     "anova": "inference.compare",
+    "krmodcomp": "inference.modcomp",
+    "satmodcomp": "inference.modcomp",
     "save": "model.storage",
     "load": "model.storage",
     **dict.fromkeys(

@@ -27,6 +27,7 @@ FLOORS = [
     ["optimize"],
     ["model.record"],
     ["model.predict", "inference.satterthwaite"],
+    ["inference.kenward_roger"],
     ["model.frames"],
     ["model.fit"],
     ["report"],

@@ -81,8 +81,8 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     """
     if ic not in ("aicc", "aic", "bic"):
         raise ModelError(f"ic must be 'aicc', 'aic' or 'bic', not {ic!r}")
-    named = _named(models, "aictab")
-    _check_same_rows(named)
+    named = named_models(models, "aictab")
+    check_same_rows(named)
     _check_criterion(named)
     values = np.array([getattr(fit, ic) for fit in named.values()])
     _check_finite(named, values)
@@ -170,7 +170,7 @@ def anova(*models: FittedModel | Models) -> Any:
                 "likelihood-ratio tests, or see m.tidy() for the coefficients"
             )
         return sequential_table(first)
-    named = _named(first, "anova")
+    named = named_models(first, "anova")
     if len(named) == 1:
         return anova(next(iter(named.values())))
     return _likelihood_ratio(named)
@@ -178,7 +178,7 @@ def anova(*models: FittedModel | Models) -> Any:
 
 def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
     """Chain of likelihood-ratio tests, from the fewest parameters to the most."""
-    _check_same_rows(given)
+    check_same_rows(given)
     named = {n: m.update(reml=False) if m.reml else m for n, m in given.items()}
     names = sorted(named, key=lambda name: named[name].n_params)
     fits = [named[name] for name in names]
@@ -209,7 +209,7 @@ def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
 # --- names ----------------------------------------------------------------------------------------
 
 
-def _named(models: Any, caller: str) -> dict[str, FittedModel]:
+def named_models(models: Any, caller: str) -> dict[str, FittedModel]:
     """Models by name; those of a sequence are called by their formulas, repeated ones numbered.
 
     Raises
@@ -248,7 +248,7 @@ def _check_models(items: list[tuple[str, Any]], caller: str) -> None:
 # --- what may be compared -------------------------------------------------------------------------
 
 
-def _check_same_rows(named: Mapping[str, FittedModel]) -> None:
+def check_same_rows(named: Mapping[str, FittedModel]) -> None:
     """Likelihoods compare only on the same rows and the same response.
 
     Raises
@@ -260,7 +260,7 @@ def _check_same_rows(named: Mapping[str, FittedModel]) -> None:
     for name, fit in others:
         if fit.n_obs != reference.n_obs:
             raise ModelError(
-                f"{_quote(first)} was fitted to {_rows(reference)}, {_quote(name)} to "
+                f"{quoted(first)} was fitted to {_rows(reference)}, {quoted(name)} to "
                 f"{_rows(fit)}: likelihoods of different rows cannot be compared. Drop the rows "
                 "with missing values in any variable first and fit all models to the rest"
             )
@@ -268,12 +268,12 @@ def _check_same_rows(named: Mapping[str, FittedModel]) -> None:
         difference = _response_difference(reference, fit)
         if difference and ours != theirs:
             raise ModelError(
-                f"the response of {_quote(first)} is {ours}, that of {_quote(name)} {theirs}: "
+                f"the response of {quoted(first)} is {ours}, that of {quoted(name)} {theirs}: "
                 "likelihoods of different responses cannot be compared"
             )
         if difference:
             raise ModelError(
-                f"{_quote(first)} and {_quote(name)} were fitted to different rows, or the same "
+                f"{quoted(first)} and {quoted(name)} were fitted to different rows, or the same "
                 f"ones in another order: {difference}. Fit all models to one data frame"
             )
 
@@ -335,16 +335,16 @@ def _check_criterion(named: Mapping[str, FittedModel]) -> None:
     if len(restricted) < len(named):
         other = next(name for name, fit in named.items() if not fit.reml)
         raise ModelError(
-            f"{_quote(restricted[0])} was fitted by REML and {_quote(other)} by maximum "
+            f"{quoted(restricted[0])} was fitted by REML and {quoted(other)} by maximum "
             f"likelihood: their criteria cannot be compared. {mend}"
         )
     (first, reference), *others = named.items()
     if not others:
         return
-    space, log_volume = fixed_space(reference, _quote(first))
+    space, log_volume = fixed_space(reference, quoted(first))
     for name, fit in others:
-        other_space, other_volume = fixed_space(fit, _quote(name))
-        pair = f"{_quote(first)} and {_quote(name)}"
+        other_space, other_volume = fixed_space(fit, quoted(name))
+        pair = f"{quoted(first)} and {quoted(name)}"
         if not _same_space(space, other_space):
             raise ModelError(
                 f"{pair} were fitted by REML and have different fixed effects: their criteria "
@@ -368,7 +368,7 @@ def _check_finite(named: Mapping[str, FittedModel], values: Array) -> None:
     for (name, fit), value in zip(named.items(), values, strict=True):
         if not np.isfinite(value):
             raise ModelError(
-                f"AICc of {_quote(name)} does not exist: {fit.n_params} parameters on {fit.n_obs} "
+                f"AICc of {quoted(name)} does not exist: {fit.n_params} parameters on {fit.n_obs} "
                 "rows. Use ic='aic', or a smaller model"
             )
 
@@ -376,7 +376,7 @@ def _check_finite(named: Mapping[str, FittedModel], values: Array) -> None:
 def _warn_not_nested(named: Mapping[str, FittedModel], small: str, large: str) -> None:
     """Say which parts of the smaller model the larger one lacks."""
     fit, larger = named[small], named[large]
-    names = (_quote(small), _quote(large))
+    names = (quoted(small), quoted(large))
     fixed = fixed_outside(fit, larger, names)
     if not _same_offset(fit, larger):
         fixed = [*fixed, "offset"]
@@ -407,7 +407,7 @@ def _same_offset(a: Fit, b: Fit) -> bool:
     return np.allclose(a.rows.offset, b.rows.offset, rtol=1e-12, atol=0.0)
 
 
-def _quote(name: str, width: int = 80) -> str:
+def quoted(name: str, width: int = 80) -> str:
     """A model's name in quotes, long ones shortened."""
     short = name if len(name) <= width else f"{name[: width // 2]}...{name[-width // 2 :]}"
     return f"'{short}'"

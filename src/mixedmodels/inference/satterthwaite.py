@@ -142,17 +142,38 @@ def f_test(fit: Fit, L: Array) -> tuple[float, int, float]:
     den_df : float
     """
     known = uncertainty(fit)
-    L = np.atleast_2d(L)
-    rows = known.contrasts(L)
-    values, vectors = eigh(rows @ known.vcov @ rows.T)
-    kept = values > 1e-9 * values[-1] if len(values) else np.zeros(0, bool)
-    turn = vectors[:, kept].T
+    turn = independent_rows(np.atleast_2d(L), known.root, known.vcov)
     num_df = len(turn)
     if num_df == 0:
         return np.nan, 0, np.nan
-    squares = np.square(turn @ L @ fit.beta / fit.design.y_scale) / values[kept]
-    df = _of_working(known, turn @ rows)
+    # each row has variance one
+    squares = np.square(turn @ fit.beta / fit.design.y_scale)
+    df = _of_working(known, known.contrasts(turn))
     return float(squares.sum()) / num_df, num_df, combined(df)
+
+
+def independent_rows(L: Array, root: Array, vcov: Array) -> Array:
+    """Contrasts with the same null hypothesis as `L`, uncorrelated and of variance one.
+
+    Parameters
+    ----------
+    L : ndarray of shape (m, p)
+        Over the user's coefficients.
+    root : ndarray of shape (p, p)
+        ``X = X_working @ root``.
+    vcov : ndarray of shape (p, p)
+        Of the working coefficients.
+
+    Returns
+    -------
+    ndarray of shape (rank of L, p)
+    """
+    rows = np.linalg.solve(root.T, L.T).T
+    values, vectors = eigh(rows @ vcov @ rows.T)
+    if not len(values):
+        return np.empty((0, L.shape[1]))
+    kept = values > 1e-9 * values[-1]
+    return np.asarray((vectors[:, kept] / np.sqrt(values[kept])).T @ L)
 
 
 def combined(df: Array) -> float:

@@ -78,10 +78,11 @@ class FittedModel(Fit):
 
         Parameters
         ----------
-        ddf : {"satterthwaite", "none"}
-            Denominator degrees of freedom. With ``"none"`` a mixed model gets Wald limits from
+        ddf : {"satterthwaite", "kenward-roger", "none"}
+            Denominator degrees of freedom; Kenward and Roger's method, for REML fits, enlarges the
+            standard errors too. With ``"none"`` a mixed model gets Wald limits from
             the normal distribution and no p-values. A model without random terms gets its exact
-            t tests with either.
+            t tests with any.
         level : float, default 0.95
             Coverage of the limits.
 
@@ -93,13 +94,14 @@ class FittedModel(Fit):
         Raises
         ------
         ModelError
-            An unknown `ddf`, or a level outside (0, 1).
+            An unknown `ddf`, a level outside (0, 1), or Kenward and Roger's method for an ML fit.
 
         Notes
         -----
         Satterthwaite's degrees of freedom as in Giesbrecht and Burns (1985), Biometrics 41,
-        477-486, from the exact gradient. They cost two evaluations of the criterion for each
-        variance parameter (none for a single grouping factor), once.
+        477-486, from the exact gradient; Kenward and Roger (1997), Biometrics 53, 983-997. They
+        cost two to four evaluations of the criterion for each variance parameter, once, whatever
+        the number of rows (Satterthwaite's none for a single grouping factor).
 
         Examples
         --------

@@ -10,13 +10,14 @@ import numpy as np
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
+from mixedmodels.inference.kenward_roger import coefficient_tests
 from mixedmodels.inference.satterthwaite import degrees_of_freedom
 from mixedmodels.model.predict import check_level, cooks_distance, leverage, residuals
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
 
 # how tests of coefficients may choose their degrees of freedom
-DDF = ("satterthwaite", "none")
+DDF = ("satterthwaite", "kenward-roger", "none")
 
 
 def fixef(fit: Fit) -> Any:
@@ -29,14 +30,12 @@ def tidy(fit: Fit, ddf: str, level: float) -> Any:
     check_level(level)
     if ddf not in DDF:
         raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
-    se = np.sqrt(np.diag(fit.vcov))
+    se, df = _errors(fit, ddf)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = fit.beta / se
-    df = _degrees_of_freedom(fit, ddf)
-    if df is None:
-        df = p_value = np.full(len(se), math.nan)
-        quantile: Any = two_sided(level)
-    else:
+    p_value = np.full(len(se), math.nan)
+    quantile: Any = two_sided(level)
+    if ddf != "none" or not fit.has_random:
         p_value = t_probability(statistic, df)
         quantile = t_two_sided(level, df)
     return to_native(
@@ -54,12 +53,16 @@ def tidy(fit: Fit, ddf: str, level: float) -> Any:
     )
 
 
-def _degrees_of_freedom(fit: Fit, ddf: str) -> Array | None:
-    """Of each coefficient; None where the normal distribution is asked for."""
-    p = len(fit.beta)
+def _errors(fit: Fit, ddf: str) -> tuple[Array, Array]:
+    """Standard errors and degrees of freedom of the coefficients; nan where there are none."""
+    p, se = len(fit.beta), np.sqrt(np.diag(fit.vcov))
     if not fit.has_random:
-        return np.full(p, float(fit.df_resid))
-    return degrees_of_freedom(fit, np.eye(p)) if ddf == "satterthwaite" and p else None
+        return se, np.full(p, float(fit.df_resid))
+    if ddf == "none" or not p:
+        return se, np.full(p, math.nan)
+    if ddf == "satterthwaite":
+        return se, degrees_of_freedom(fit, np.eye(p))
+    return coefficient_tests(fit)
 
 
 def ranef(fit: Fit) -> Any:
