@@ -155,8 +155,8 @@ def _fixed_products(fit: Fit, entries: list[_Entry]) -> tuple[Array, Array]:
     flat = [v.reshape(len(v), m * p, -1) for v in variates]
     right = blocks.cross_times(flat)
     gram: Array = -blocks.forward(at.reduced, at.factors, right)
-    for v, r in zip(flat, right, strict=True):
-        gram += np.einsum("ail,ajl->ij", v, r, optimize=True)
+    for variate, product in zip(flat, right, strict=True):
+        gram += np.einsum("ail,ajl->ij", variate, product, optimize=True)
     return slopes, gram.reshape(m, p, m, p).transpose(0, 2, 1, 3)
 
 
