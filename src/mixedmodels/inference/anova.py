@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
+from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
 from mixedmodels.errors import ModelError
@@ -31,7 +32,7 @@ def sequential_table(fit: Fit) -> Any:
     The working columns are X orthogonalised in the order of the formula, so the squared products
     of the response with them, summed by term, are R's sequential sums of squares.
     """
-    names, owner = _term_of_column(fit)
+    names, owner = term_of_column(fit.design)
     with_intercept = "Intercept" in fit.term_names
     y = fit.working.y_recipe.copy()
     # without an intercept the mean of the response is for the terms to explain
@@ -61,12 +62,12 @@ def sequential_table(fit: Fit) -> Any:
     )
 
 
-def _term_of_column(fit: Fit) -> tuple[list[str], NDArray[np.intp]]:
+def term_of_column(design: Design) -> tuple[list[str], NDArray[np.intp]]:
     """Names of the fixed terms as the user wrote them, and the term of each column of X."""
-    formula = fit.design.formula
+    formula = design.formula
     names: list[str] = []
     owner: list[int] = []
-    for part in fit.design.specs[formula.fixed].structure:
+    for part in design.specs[formula.fixed].structure:
         factors = [formula.labels.get(f.expr, f.expr) for f in part.term.factors]
         names.append("Intercept" if factors == ["1"] else ":".join(factors))
         owner += [len(names) - 1] * len(part.columns)

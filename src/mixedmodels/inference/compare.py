@@ -20,6 +20,7 @@ from mixedmodels.inference.anova import (
     random_outside,
     sequential_table,
 )
+from mixedmodels.inference.ftable import f_table
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import chi2_probability
@@ -109,14 +110,24 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     )
 
 
-def anova(*models: FittedModel | Models) -> Any:
-    """Likelihood-ratio tests of several models, or the F table of one without random terms.
+def anova(
+    *models: FittedModel | Models,
+    type: str | None = None,  # noqa: A002 - the name of the field
+    ddf: str = "satterthwaite",
+) -> Any:
+    """F table of one model, or likelihood-ratio tests of several.
 
     Parameters
     ----------
     *models : FittedModel
         Nested models of the same response on the same rows, in any order; or one mapping of names
-        to models (names are the formulas otherwise). Or one model fitted with `lm`.
+        to models (names are the formulas otherwise). Or one model.
+    type : {"I", "II", "III"}, optional
+        Of the F tests of one model: terms in their order, each adjusted for the others that do not
+        contain it, or averages over all other factors. The default is III for mixed models, as in
+        lmerTest, and I for those without random terms, as in R's ``anova(lm)``.
+    ddf : {"satterthwaite", "kenward-roger"}
+        Denominator degrees of freedom of the F tests of a mixed model.
 
     Returns
     -------
@@ -125,17 +136,18 @@ def anova(*models: FittedModel | Models) -> Any:
         criterion; from the fewest parameters to the most, each tested against the row above. Fits
         by REML are fitted again by ML, and `criterion` then says ``"ML (refitted)"``.
 
-        One model: term, sum_sq, mean_sq, num_df, den_df, statistic, p_value; sequential (type I)
-        tests as R's ``anova(lm)``, the last row holding the residuals.
+        One model: term, sum_sq, mean_sq, num_df, den_df, statistic, p_value. The table of type I
+        of a model without random terms ends with a row for the residuals.
 
     Raises
     ------
     TypeError
         Something that is not a fitted model.
     ModelError
-        Other rows or another response; one model with random terms (its F table needs
-        denominator degrees of freedom, which are not available yet); no models; a REML fit or a
-        test of models that were loaded from a file without their rows.
+        Other rows or another response; no models; an unknown type or method; Kenward and Roger's
+        method for an ML fit; tests of type III where combinations of levels have no rows; a REML
+        fit or a test of models that were loaded from a file without
+        their rows.
 
     Warns
     -----
@@ -161,18 +173,20 @@ def anova(*models: FittedModel | Models) -> Any:
        n_params  deviance  statistic  df  p_value
     0         7  822.4882        NaN   0      NaN
     1        11  822.3467     0.1414   4   0.9976
+    >>> mm.anova(small)[["term", "num_df", "den_df", "statistic"]].round(2)
+            term  num_df  den_df  statistic
+    0       time       1  219.59      96.98
+    1  I(time^2)       1  147.16      75.58
     """
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
-        if first.has_random:
-            raise ModelError(
-                "F tables of mixed models are not available yet; give two or more models for "
-                "likelihood-ratio tests, or see m.tidy() for the coefficients"
-            )
-        return sequential_table(first)
+        kind = type or ("III" if first.has_random else "I")
+        if kind == "I" and not first.has_random:
+            return sequential_table(first)
+        return f_table(first, kind, ddf)
     named = named_models(first, "anova")
     if len(named) == 1:
-        return anova(next(iter(named.values())))
+        return anova(next(iter(named.values())), type=type, ddf=ddf)
     return _likelihood_ratio(named)
 
 

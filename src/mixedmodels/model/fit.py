@@ -192,6 +192,27 @@ def update(
     )
 
 
+def recoded(model: Fit, contrasts: Mapping[str, str]) -> tuple[Design, Rows]:
+    """The design of a model with its factors coded in another way, on the same rows.
+
+    Raises
+    ------
+    ModelError
+        The model does not hold its data.
+    """
+    source = model.source
+    if source.data is None:
+        raise ModelError(
+            "this needs the data, which the model does not hold (it was loaded from a file): write "
+            "the file with mm.save(model, path, data=True), or fit it again"
+        )
+    parsed = with_contrasts(parse(model.formula, column_names(source.data)), contrasts)
+    columns, _ = _read(
+        parsed, source.data, source.arrays.get("weights"), source.arrays.get("offset")
+    )
+    return build_design(parsed, columns)
+
+
 def updated_formula(old: str, new: str) -> str:
     """R's ``update`` shorthand: a dot stands for the old side of the formula.
 
