@@ -411,11 +411,6 @@ def test_polars_sequential_table():
     assert isinstance(mm.anova(mm.lm("BW ~ time", frame)), pl.DataFrame)
 
 
-def test_one_mixed_model_has_no_f_table_yet():
-    with pytest.raises(mm.ModelError, match="F tables of mixed models are not available yet"):
-        mm.anova(fit(LINEAR))
-
-
 def test_a_random_intercept_against_none_as_in_r():
     table = mm.anova(fit(LINEAR), mm.lm("BW ~ time", piglets()))
     small, large = table.itertuples(index=False)

@@ -175,8 +175,8 @@ def anova(
     1        11  822.3467     0.1414   4   0.9976
     >>> mm.anova(small)[["term", "num_df", "den_df", "statistic"]].round(2)
             term  num_df  den_df  statistic
-    0       time       1  219.59      96.98
-    1  I(time^2)       1  147.16      75.58
+    0       time       1  219.57      96.98
+    1  I(time^2)       1  147.19      75.58
     """
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
