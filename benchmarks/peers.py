@@ -44,6 +44,8 @@ class Peer:
         What it maximises. Criteria of one kind are compared with each other only.
     evaluations : callable or None
         Evaluations of the criterion that a result took.
+    load : callable or None
+        Loads what only large fits need, before the clock starts (counted as *first fit*).
     distribution : str
         Where the name is not that of the distribution.
     """
@@ -58,6 +60,7 @@ class Peer:
     max_rows: int = 10**9
     likelihood: Literal["REML", "ML"] = "REML"
     evaluations: Callable[[Any], int] | None = None
+    load: Callable[[], None] | None = None
     distribution: str = ""
 
     def refuses(self, case: Case, n_rows: int) -> str | None:
@@ -132,6 +135,7 @@ MIXEDMODELS = Peer(
     adapters.refit_mixedmodels,
     first_fit=_program("import mixedmodels as mm", "mm" + _LMER),
     evaluations=lambda model: model.convergence.evaluations,
+    load=adapters.load_kernels,
 )
 MIXEDMODELS_ML = Peer(
     "mixedmodels-ml",
@@ -141,6 +145,7 @@ MIXEDMODELS_ML = Peer(
     cannot=_beside_ml,
     likelihood="ML",
     evaluations=lambda model: model.convergence.evaluations,
+    load=adapters.load_kernels,
     distribution="mixedmodels",
 )
 LME4 = Peer(

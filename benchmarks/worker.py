@@ -24,6 +24,8 @@ def main(case_name: str, peer_name: str, file: str, warm_up_file: str, calls: in
     warnings.simplefilter("ignore")
     case, peer = CASES[case_name], PEERS[peer_name]
     started = time.perf_counter()
+    if peer.load is not None:
+        peer.load()
     peer.fit(case.to_warm_up(), read(warm_up_file))
     warm_up = time.perf_counter() - started
     frame = read(file)

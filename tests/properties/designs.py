@@ -76,7 +76,7 @@ class Case:
             return self.fit(**changes)
 
 
-def _stay(objective: Objective, start: Array) -> Optimum:
+def _stay(objective: Objective, start: Array, *, on_evaluation: object = None) -> Optimum:
     size = len(start)
     return Optimum(objective.evaluate(start), np.zeros((size, size)), 1, 0.0, 0.0, "optimum")
 
