@@ -8,7 +8,7 @@ Hackney 1978, J. Am. Stat. Assoc. 73, 105-112).
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from mixedmodels.model.fit import recoded
 from mixedmodels.model.frames import DDF
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import f_probability
-
-Kind: TypeAlias = Literal["I", "II", "III"]
 
 
 def f_table(fit: Fit, kind: str, ddf: str) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 
 from mixedmodels.arrays import Array, eigh
 from mixedmodels.errors import ModelError
-from mixedmodels.inference.satterthwaite import independent_rows
+from mixedmodels.inference.satterthwaite import independent_rows, informed_inverse
 from mixedmodels.likelihood.covariance import Template, from_covariance
 from mixedmodels.memory import check_memory
 from mixedmodels.model.record import Fit
@@ -102,7 +102,7 @@ def _adjustment(fit: Fit) -> Adjustment:
     scaled = phi @ P
     expected = T - 2.0 * np.einsum("ab,rsba->rs", phi, Q)
     expected += np.einsum("rab,sba->rs", scaled, scaled)
-    weights = 2.0 * _inverse(0.5 * (expected + expected.T))
+    weights = 2.0 * informed_inverse(0.5 * (expected + expected.T), UNINFORMED)
     middle = np.einsum("rs,rsab->ab", weights, Q - np.einsum("rab,sbc->rsac", P, scaled))
     adjusted = phi + phi @ (middle + middle.T) @ phi
     return Adjustment(phi, adjusted, scaled @ phi, weights)
@@ -222,14 +222,6 @@ def _gradient(fit: Fit, entries: list[_Entry], covariances: list[Array]) -> Arra
     return np.array(
         [by[e.factor][e.row, e.col] * (1.0 if e.row == e.col else 2.0) for e in entries]
     )
-
-
-def _inverse(matrix: Array) -> Array:
-    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-300))
-    values, vectors = eigh(matrix * np.multiply.outer(scale, scale))
-    kept = values > UNINFORMED * values[-1]
-    half = vectors[:, kept] / np.sqrt(values[kept])
-    return np.asarray((half @ half.T) * np.multiply.outer(scale, scale))
 
 
 def coefficient_tests(fit: Fit) -> tuple[Array, Array]:

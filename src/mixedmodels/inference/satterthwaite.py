@@ -87,16 +87,16 @@ def _uncertainty(fit: Fit) -> Uncertainty:
     return Uncertainty(
         vcov,
         np.concatenate([in_theta, vcov[None]]),
-        2.0 * _inverse(full),
+        2.0 * informed_inverse(full, UNINFORMED),
         fit.working.fixed.root,
     )
 
 
-def _inverse(hessian: Array) -> Array:
-    """Inverse over the directions in which the criterion curves upwards."""
-    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
-    values, vectors = eigh(hessian * np.multiply.outer(scale, scale))
-    kept = values > UNINFORMED * values[-1]
+def informed_inverse(information: Array, least: float) -> Array:
+    """Inverse over the directions with more than the share `least` of the largest information."""
+    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
+    values, vectors = eigh(information * np.multiply.outer(scale, scale))
+    kept = values > least * values[-1]
     half = vectors[:, kept] / np.sqrt(values[kept])
     return np.asarray((half @ half.T) * np.multiply.outer(scale, scale))
 

@@ -60,10 +60,6 @@ class DenseComplement:
             self._buffer = np.zeros((self.size - self.head,) * 2)
         return self._buffer
 
-    def release(self) -> None:
-        """Give the memory back; whoever asks next computes it again."""
-        self._buffer = None
-
     def fill(self, pattern: sparse.csr_array) -> None:
         """Start from a sparse symmetric matrix (upper triangle)."""
         dense = self.dense
@@ -167,11 +163,6 @@ class SparseComplement(DenseComplement):
     def fresh(self) -> SparseComplement:
         """The same structure without numbers."""
         return SparseComplement(self.size, self.pattern)
-
-    def release(self) -> None:
-        """Give the memory back."""
-        super().release()
-        self.values = self.inverse = np.empty(0)
 
     def fill(self, pattern: sparse.csr_array) -> None:
         """Start from a sparse symmetric matrix (upper triangle)."""
