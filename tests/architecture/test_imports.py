@@ -37,6 +37,7 @@ FLOORS = [
     ["model.storage_rows"],
     ["model.storage"],
     ["inference"],
+    ["explore"],
     ["datasets"],
     ["cli", "demo"],
     ["__main__"],

@@ -1,0 +1,1 @@
+"""Tables to look at before a model is fitted, and next to one."""
