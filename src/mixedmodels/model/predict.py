@@ -302,7 +302,7 @@ def _interval_frame(
     keep: NDArray[np.bool_] | None,
 ) -> Any:
     """Prediction, standard error and limits, one row per row given."""
-    variance = relative_variance(fit, rows) * (fit._residual_scale * fit.design.y_scale) ** 2
+    variance = relative_variance(fit, rows) * (fit.residual_scale * fit.design.y_scale) ** 2
     if interval == "prediction":
         variance = variance + fit.sigma**2
     se = np.sqrt(variance)
@@ -396,7 +396,7 @@ def simulate(
     if fit.rows.weights is not None:
         noise_sd = fit.sigma / np.sqrt(fit.rows.weights * fit.rows.weight_scale)
     centre = fit.fitted if conditional else fit.fixed_part
-    working_sd = fit._residual_scale
+    working_sd = fit.residual_scale
     for i in range(n):
         y = centre + noise_sd * rng.standard_normal(fit.n_obs)
         if not conditional:

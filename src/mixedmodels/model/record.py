@@ -139,7 +139,7 @@ class Fit:
         return bool(self.design.groups)
 
     @cached_property
-    def _residual_scale(self) -> float:
+    def residual_scale(self) -> float:
         """Sigma in working units."""
         n, p = self.n_obs, len(self.working.fixed.kept)
         df = n - p if self.reml or not self.has_random else n
@@ -157,14 +157,14 @@ class Fit:
     def vcov(self) -> Array:
         """Covariance of the fixed effects, shape (p, p)."""
         inverse = inverse_root(self.working.fixed)
-        scale = self._residual_scale * self.design.y_scale
+        scale = self.residual_scale * self.design.y_scale
         half = inverse @ np.linalg.cholesky(self.optimum.at.profile.vcov) * scale
         return np.asarray(half @ half.T)
 
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation, in units of y (of a row with weight one)."""
-        return self._residual_scale * self.design.y_scale * math.sqrt(self.rows.weight_scale)
+        return self.residual_scale * self.design.y_scale * math.sqrt(self.rows.weight_scale)
 
     @cached_property
     def criterion(self) -> float:
@@ -281,7 +281,7 @@ class Fit:
     def effect_covariances(self) -> list[Array]:
         """Covariance of b given y and beta, shape (q, q, n_levels) per factor."""
         at = self.optimum.at
-        scale = (self._residual_scale * self.design.y_scale) ** 2
+        scale = (self.residual_scale * self.design.y_scale) ** 2
         blocks = self.objective.blocks.conditional_covariance(at.reduced, at.factors)
         out = []
         for block, terms, order in zip(
