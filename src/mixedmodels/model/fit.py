@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -35,6 +36,7 @@ from mixedmodels.errors import (
     DataError,
     DataWarning,
     FormulaError,
+    MixedModelsWarning,
     ModelError,
     RankDeficiencyWarning,
     ScaleWarning,
@@ -149,13 +151,55 @@ def refit(model: Fit, y: ArrayLike) -> Fit:
     )
 
 
+def fit_submodel(model: Fit, design: Design, rows: Rows, moments: Moments, *, reml: bool) -> Fit:
+    """Fit a model of fewer columns to the sums of a larger one; of how it ended it only records.
+
+    Parameters
+    ----------
+    model : Fit
+        The larger one.
+    design : Design
+        Recipes over the same base columns.
+    rows : Rows
+    moments : Moments
+        Those sums that the design asks for.
+    reml : bool
+
+    Returns
+    -------
+    Fit
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixedModelsWarning)
+        return _optimise(
+            design,
+            rows,
+            moments,
+            make_working(design, moments),
+            model.source,
+            reml=reml,
+            start=None,
+            options=model.options,
+        )
+
+
 def update(
-    model: Fit, formula: str | None = None, *, reml: bool | None = None, data: Any = None
+    model: Fit,
+    formula: str | None = None,
+    *,
+    reml: bool | None = None,
+    data: Any = None,
+    start: ArrayLike | None = None,
 ) -> Fit:
-    """Fit again with another formula, criterion or data; see `FittedModel.update`."""
+    """Fit again with another formula, criterion, data or start; see `FittedModel.update`."""
     source = model.source
     if formula is None and data is None and model.has_random:
         wanted = model.reml if reml is None else reml
+        theta = None if model.is_singular else model.optimum.at.theta
+        if start is not None:
+            theta = working_theta(
+                model.working, model.design, _floats(start, "start"), model.rows.weight_scale
+            )
         return _optimise(
             model.design,
             model.rows,
@@ -163,7 +207,7 @@ def update(
             model.working,
             source,
             reml=wanted,
-            start=None if model.is_singular else model.optimum.at.theta,
+            start=theta,
             options=model.options,
         )
     arrays = {} if data is not None else source.arrays
@@ -186,7 +230,7 @@ def update(
         weights=arrays.get("weights"),
         offset=arrays.get("offset"),
         contrasts=model.options["contrasts"],
-        start=None,
+        start=start,
         random=bool(parsed.random),
         progress=model.options.get("progress"),
     )
@@ -289,7 +333,7 @@ def _optimise(
     objective = Objective(working.blocks, working.templates, moments.n, p, reml)
     watch = partial(_watch, objective, design, moments, working, progress=options.get("progress"))
     if start is None:
-        start = _start(design, working, moments)
+        start = theta_from_moments(design, working, moments)
     elif not _has_value(objective, start):
         raise DataError("start is out of reach: the criterion has no finite value there")
     exact = _is_exact(objective)
@@ -317,7 +361,8 @@ def _optimise(
     return model
 
 
-def _start(design: Design, working: Working, moments: Moments) -> Array:
+def theta_from_moments(design: Design, working: Working, moments: Moments) -> Array:
+    """Working theta by the method of moments, from where a fit starts."""
     blocks = working.blocks
     nested = design.structure.nested
     sizes = [len(group.levels) for group in design.groups]

@@ -279,7 +279,12 @@ class FittedModel(Fit):
         return FittedModel.of(refit(self, y))
 
     def update(
-        self, formula: str | None = None, *, reml: bool | None = None, data: Any = None
+        self,
+        formula: str | None = None,
+        *,
+        reml: bool | None = None,
+        data: Any = None,
+        start: ArrayLike | None = None,
     ) -> FittedModel:
         """Fit again with something changed.
 
@@ -289,6 +294,8 @@ class FittedModel(Fit):
             A new formula; a dot stands for the old side, as in R: ``". ~ . - x"``.
         reml : bool, optional
         data : data frame, optional
+        start : array-like, optional
+            theta to start from, as in `lmer`.
 
         Returns
         -------
@@ -299,7 +306,7 @@ class FittedModel(Fit):
         FormulaError, DataError
             As in `lmer`.
         """
-        return FittedModel.of(update(self, formula, reml=reml, data=data))
+        return FittedModel.of(update(self, formula, reml=reml, data=data, start=start))
 
     def summary(self) -> Summary:
         """A summary that prints in a terminal and shows as HTML in a notebook."""
