@@ -141,6 +141,25 @@ def minimise(
     return _judge(search)
 
 
+def descend(objective: Objective, start: Array) -> Evaluation:
+    """Lowest point near `start` of a criterion that is smooth in all its coordinates.
+
+    Nothing is known of what the coordinates mean: no snap to zero, no verdict. A variance left at
+    zero by mistake shows as a saddle, which is left.
+    """
+    at = objective.evaluate(start)
+    none = np.zeros((len(start), len(start)))
+    search = _Search(objective, None, at, objective.hessian(at), none)
+    _descend(search)
+    for _ in range(3):
+        lower = _leave_saddle(search)
+        if lower is None:
+            break
+        search.move(lower)
+        _descend(search)
+    return search.at
+
+
 def _descend(search: _Search) -> None:
     """Trust-region Newton until one more step promises nothing."""
     search.radius = max(1.0, 0.5 * float(np.abs(search.at.theta).max(initial=0.0)))
