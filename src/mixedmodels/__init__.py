@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixedmodels import datasets as datasets
+    from mixedmodels import plot as plot
     from mixedmodels.errors import ConvergenceWarning as ConvergenceWarning
     from mixedmodels.errors import DataError as DataError
     from mixedmodels.errors import DataWarning as DataWarning
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mixedmodels.model.storage import load as load
     from mixedmodels.model.storage import save as save
 
+_FOLDERS = ("datasets", "plot")
 _HOMES = {
     "lmer": "model.fitted",
     "lm": "model.fitted",
@@ -64,7 +66,7 @@ _HOMES = {
     ),
 }
 
-__all__ = ["__version__", "datasets", *_HOMES]
+__all__ = ["__version__", *_FOLDERS, *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -75,8 +77,8 @@ def __getattr__(name: str) -> Any:
             return metadata.version("mixedmodels")
         except metadata.PackageNotFoundError:  # run from a source tree
             return "0.1.0"
-    if name == "datasets":
-        return importlib.import_module("mixedmodels.datasets")
+    if name in _FOLDERS:
+        return importlib.import_module(f"mixedmodels.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"mixedmodels.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'mixedmodels' has no attribute {name!r}")

@@ -38,6 +38,7 @@ FLOORS = [
     ["model.storage"],
     ["inference"],
     ["explore"],
+    ["plot"],
     ["datasets"],
     ["cli", "demo"],
     ["__main__"],
