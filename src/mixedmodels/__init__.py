@@ -26,10 +26,23 @@ if TYPE_CHECKING:
     from mixedmodels.errors import RankDeficiencyWarning as RankDeficiencyWarning
     from mixedmodels.errors import ScaleWarning as ScaleWarning
     from mixedmodels.errors import SingularFitWarning as SingularFitWarning
+    from mixedmodels.explore.correlations import time_correlations as time_correlations
+    from mixedmodels.explore.describe import describe as describe
+    from mixedmodels.explore.design import check_design as check_design
+    from mixedmodels.explore.implied import implied_correlations as implied_correlations
+    from mixedmodels.explore.lm_list import lm_list as lm_list
+    from mixedmodels.explore.reshape import to_long as to_long
+    from mixedmodels.explore.reshape import to_wide as to_wide
+    from mixedmodels.explore.trajectories import cluster_trajectories as cluster_trajectories
     from mixedmodels.inference.compare import aictab as aictab
     from mixedmodels.inference.compare import anova as anova
+    from mixedmodels.inference.intervals import confint as confint
+    from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
     from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
     from mixedmodels.inference.modcomp import satmodcomp as satmodcomp
+    from mixedmodels.inference.pbmodcomp import pb_refdist as pb_refdist
+    from mixedmodels.inference.pbmodcomp import pbmodcomp as pbmodcomp
+    from mixedmodels.inference.profile import profile as profile
     from mixedmodels.model.fitted import FittedModel as FittedModel
     from mixedmodels.model.fitted import lm as lm
     from mixedmodels.model.fitted import lmer as lmer
@@ -43,8 +56,21 @@ _HOMES = {
     "FittedModel": "model.fitted",
     "aictab": "inference.compare",
     "anova": "inference.compare",
+    "confint": "inference.intervals",
     "krmodcomp": "inference.modcomp",
+    "profile": "inference.profile",
     "satmodcomp": "inference.modcomp",
+    "pbmodcomp": "inference.pbmodcomp",
+    "pb_refdist": "inference.pbmodcomp",
+    "Bootstrap": "inference.bootstrap",
+    "cluster_trajectories": "explore.trajectories",
+    "time_correlations": "explore.correlations",
+    "describe": "explore.describe",
+    "check_design": "explore.design",
+    "implied_correlations": "explore.implied",
+    "lm_list": "explore.lm_list",
+    "to_long": "explore.reshape",
+    "to_wide": "explore.reshape",
     "save": "model.storage",
     "load": "model.storage",
     **dict.fromkeys(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -207,7 +208,7 @@ def _leave_saddle(search: _Search) -> Evaluation | None:
     values, vectors = eigh(search.hessian)
     if not len(values) or values[0] > -1e-6 * max(1.0, float(values[-1])):
         return None
-    lowest = search.at.value - _alike(search.at.value)
+    lowest = search.at.value - alike(search.at.value)
     for length in (1.0, -1.0, 0.1, -0.1, 0.01, -0.01):
         new = search.evaluate(search.at.theta + length * vectors[:, 0])
         if new.value < lowest:
@@ -221,7 +222,7 @@ def _drop_weak(search: _Search) -> Evaluation | None:
     A variance of few levels can have a minimum inside and a lower one at zero.
     """
     at = search.at
-    best, lowest = None, at.value - _alike(at.value)
+    best, lowest = None, at.value - alike(at.value)
     stop = 0
     for size in (q for template in search.objective.templates for q in template.sizes):
         part = slice(stop, stop + size * (size + 1) // 2)
@@ -237,21 +238,22 @@ def _drop_weak(search: _Search) -> Evaluation | None:
     return best
 
 
-def _floor(values: Array) -> Array:
-    """Absolute eigenvalues, kept away from zero."""
+def floored(values: Array) -> Array:
+    """Absolute eigenvalues (last axis), kept away from zero."""
     absolute = np.abs(values)
-    return np.maximum(absolute, 1e-10 * max(float(absolute.max(initial=0.0)), 1e-10))
+    largest = absolute.max(axis=-1, initial=1e-10, keepdims=True)
+    return np.asarray(np.maximum(absolute, 1e-10 * largest))
 
 
 def _newton_decrease(gradient: Array, values: Array, vectors: Array) -> float:
     along = vectors.T @ gradient
-    return 0.5 * float((along * along / _floor(values)).sum())
+    return 0.5 * float((along * along / floored(values)).sum())
 
 
 def _trust_region_step(gradient: Array, values: Array, vectors: Array, radius: float) -> Array:
     """Minimiser of the model with |eigenvalues| within the radius (bisection on the shift)."""
     along = vectors.T @ gradient
-    curvature = _floor(values)
+    curvature = floored(values)
     step = -along / curvature
     if float(step @ step) <= radius * radius:
         return vectors @ step
@@ -282,13 +284,13 @@ def _snap_to_zero(search: _Search) -> None:
         return
     new = search.evaluate(theta_from_factors(templates, snapped))
     # a zero is preferred while it costs no more than a criterion can be told apart
-    if new.value <= search.at.value + _alike(search.at.value):
+    if new.value <= search.at.value + alike(search.at.value):
         search.move(new)
 
 
-def _alike(value: float) -> float:
-    """Difference below which two values of the criterion are not told apart."""
-    return 1e-10 * max(1.0, 1e-3 * abs(value))
+def alike(value: Any) -> Any:
+    """Difference below which two values of the criterion (or arrays of them) are not told apart."""
+    return 1e-10 * np.maximum(1.0, 1e-3 * np.abs(value))
 
 
 def _truncate(block: Array) -> tuple[Array, bool]:
@@ -308,11 +310,11 @@ def _escape(search: _Search) -> Evaluation | None:
     at, templates = search.at, search.objective.templates
     tolerance = 1e-7 * max(1.0, 1e-3 * abs(at.value))
     best = None
-    lowest = at.value - _alike(at.value)
+    lowest = at.value - alike(at.value)
     for k, template in enumerate(templates):
         for part in template.parts:
             own = at.factors[k][part, part]
-            direction = _falling_direction(own, at.by_covariance[k][part, part], tolerance)
+            direction = falling_direction(own, at.by_covariance[k][part, part], tolerance)
             if direction is None:
                 continue
             for variance in 10.0 ** np.arange(0, -7, -1):
@@ -326,7 +328,7 @@ def _escape(search: _Search) -> Evaluation | None:
     return best
 
 
-def _falling_direction(own: Array, slope: Array, tolerance: float) -> Array | None:
+def falling_direction(own: Array, slope: Array, tolerance: float) -> Array | None:
     """Unused direction of a covariance along which the criterion falls most, if it does."""
     if singular_values(own)[-1] >= SMALL_FACTOR:
         return None

@@ -26,8 +26,12 @@ def wants_line(seconds: float, *, progress: bool | None) -> bool:
     """
     if progress is not None:
         return progress
-    interactive = sys.stderr is not None and sys.stderr.isatty()
-    return TYPICAL * seconds > LONG and (interactive or "ipykernel" in sys.modules)
+    return TYPICAL * seconds > LONG and interactive()
+
+
+def interactive() -> bool:
+    """Whether somebody watches: a terminal or a notebook."""
+    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
 
 
 @contextmanager
@@ -50,3 +54,28 @@ def progress_line() -> Iterator[Report]:
             line.update()
 
         yield report
+
+
+@contextmanager
+def replicate_bar(total: int, *, progress: bool | None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that counts replicates done; a bar appears when they take long.
+
+    Parameters
+    ----------
+    total : int
+    progress : bool or None
+        What the user asked for; None shows it in a terminal or a notebook after some seconds.
+    """
+    shown = interactive() if progress is None else progress
+    if not shown:
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    delay = 0.0 if progress else LONG
+    with tqdm(total=total, desc="replicates", delay=delay, leave=False, file=sys.stderr) as bar:
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        yield advance

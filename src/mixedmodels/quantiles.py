@@ -16,6 +16,27 @@ def two_sided(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
 
+def normal_quantile(share: Any) -> Array:
+    """Quantiles of the standard normal distribution."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(share), dtype=np.float64)
+
+
+def normal_probability(z: Any) -> Array:
+    """Lower tail of the standard normal distribution."""
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(z), dtype=np.float64)
+
+
+def gamma_probability(statistic: Any, shape: float, scale: float) -> Array:
+    """Upper tail of the gamma distribution."""
+    from scipy.special import gammaincc
+
+    return np.asarray(gammaincc(shape, np.asarray(statistic) / scale), dtype=np.float64)
+
+
 def t_two_sided(level: float, df: Any) -> Array:
     """Half-widths, in standard errors, of two-sided intervals from Student's t."""
     from scipy.special import stdtrit  # SciPy's special functions cost 0.1 s to import
@@ -42,6 +63,13 @@ def chi2_probability(statistic: Any, df: Any) -> Array:
     from scipy.special import chdtrc
 
     return np.asarray(chdtrc(df, statistic), dtype=np.float64)
+
+
+def chi2_quantile(probability: Any, df: Any) -> Array:
+    """Quantiles of the chi-squared distribution."""
+    from scipy.special import chdtri
+
+    return np.asarray(chdtri(df, 1.0 - np.asarray(probability)), dtype=np.float64)
 
 
 def t_tails(statistic: float, df: float) -> float:

@@ -84,7 +84,7 @@ def moment_start(
         max(float(np.trace(own[k])), 0.0) for k in index if k != best and not lies_in(best, k)
     )
     residual = max(known[best].residual - others, LEAST_RESIDUAL * known[best].residual)
-    factors = [_away_from_zero(t, c / residual) for t, c in zip(templates, own, strict=True)]
+    factors = [away_from_zero(t, c / residual) for t, c in zip(templates, own, strict=True)]
     return theta_from_factors(templates, factors)
 
 
@@ -137,7 +137,7 @@ def moment_estimate(template: Template, g: Array, cross: Array, n: int) -> Alone
     return Alone(np.einsum("k,kij->ij", solution[:m], directions[:m]), residual)
 
 
-def _away_from_zero(template: Template, covariance: Array) -> Array:
+def away_from_zero(template: Template, covariance: Array) -> Array:
     """Raise small and negative eigenvalues: a singular start is stationary."""
     values, vectors = eigh(covariance)
     floor = max(FLOOR * float(values[-1]), 1e-4)

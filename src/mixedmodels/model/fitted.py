@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixedmodels.arrays import Array
+from mixedmodels.inference.bootstrap import Bootstrap, bootstrap
 from mixedmodels.model import frames
 from mixedmodels.model.fit import fit_model, refit, update
 from mixedmodels.model.predict import (
@@ -258,6 +259,73 @@ class FittedModel(Fit):
             n below one.
         """
         return simulate(self, n, seed, conditional=conditional)
+
+    def bootstrap(
+        self,
+        n_sim: int = 1000,
+        statistic: Callable[[FittedModel], Any] | None = None,
+        *,
+        seed: int | np.random.Generator | np.random.SeedSequence | None = None,
+        n_jobs: int | None = None,
+        progress: bool | None = None,
+    ) -> Bootstrap:
+        """Parametric bootstrap: simulate from the model, fit it again, keep what it estimates.
+
+        Parameters
+        ----------
+        n_sim : int, default 1000
+            Number of simulated responses.
+        statistic : callable, optional
+            Takes a fitted model and returns a number, an array or a mapping of names to numbers.
+            The default are fixed effects, standard deviations, correlations and sigma; with one
+            grouping factor all replicates are then fitted together, without rows.
+        seed : int, Generator or SeedSequence, optional
+            The same seed gives the same replicates, whatever `n_jobs`.
+        n_jobs : int, optional
+            Processes for a `statistic`, through joblib; its ``parallel_config`` chooses another
+            backend.
+        progress : bool, optional
+            Show a progress bar; by default where somebody watches and it takes long.
+
+        Returns
+        -------
+        Bootstrap
+            Prints as a table; `frame` has the replicates, `tidy` bias and standard errors,
+            `confint` percentile, basic and BCa intervals.
+
+        Raises
+        ------
+        ModelError
+            n_sim or seed that cannot be used; a statistic that does not return numbers.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Replicates failed; they are rows of nan and counted in `n_failed`.
+
+        References
+        ----------
+        Davison, A. C. and Hinkley, D. V. (1997). Bootstrap Methods and their Application.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets"))
+        >>> m.bootstrap(200, seed=1).confint("bca").round(2)["term"].tolist()
+        ['Intercept', 'time', 'sd_Intercept|animal', 'sigma']
+        >>> share = m.bootstrap(100, lambda m: m.varcorr()["variance"][0] / m.sigma**2, seed=1)
+        >>> share.replicates.shape
+        (100, 1)
+        """
+        return bootstrap(
+            self,
+            n_sim,
+            statistic,
+            seed=seed,
+            n_jobs=n_jobs,
+            progress=progress,
+            wrap=FittedModel.of,
+        )
 
     def refit(self, y: ArrayLike) -> FittedModel:
         """Fit the same model to another response on the same rows.

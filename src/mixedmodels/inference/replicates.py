@@ -1,0 +1,423 @@
+"""Parametric bootstrap samples of a fitted model, and what models fitted to them estimate.
+
+Models of one grouping factor (and those without) are drawn in moment space and fitted together;
+others are simulated row by row and fitted in turn.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.arrays import Array, cross_products
+from mixedmodels.design.build import Rows
+from mixedmodels.errors import MixedModelsError, ModelError
+from mixedmodels.inference import parameters
+from mixedmodels.likelihood.batch import BatchEvaluation, OneFactor, Responses
+from mixedmodels.likelihood.covariance import make_template, theta_from_factors
+from mixedmodels.likelihood.draws import Draws, make_draws
+from mixedmodels.likelihood.nested import NestedBlocks, Stage
+from mixedmodels.likelihood.objective import Objective
+from mixedmodels.likelihood.start import away_from_zero
+from mixedmodels.likelihood.working import beta_from_working
+from mixedmodels.model.fit import refit
+from mixedmodels.model.predict import simulate
+from mixedmodels.model.record import Fit
+from mixedmodels.moments.memory import level_sums
+from mixedmodels.optimize import minimise
+from mixedmodels.optimize_batch import minimise_batch
+from mixedmodels.progress import replicate_bar
+from mixedmodels.threads import n_threads, one_blas_thread
+
+Seed: TypeAlias = "int | np.random.Generator | np.random.SeedSequence | None"
+
+# numbers in the largest array of a chunk of replicates: it stays near the processor
+CHUNK = 800_000
+MOST_IN_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Replicates:
+    """What one model estimates from every simulated response; nan where a fit failed.
+
+    Attributes
+    ----------
+    criterion : ndarray of shape (n_sim,)
+        What was minimised, up to a constant that ML fits of one response share.
+    beta : ndarray of shape (n_sim, p)
+        Fixed effects, the user's units; none for a model other than the one simulated from.
+    variance : ndarray of shape (n_sim, k)
+        Variance parameters, as `parameters.names` orders them.
+    scores : ndarray of shape (n_sim, s)
+        Estimates after no step: the gradient, the residual variance and the fixed effects at the
+        parameters that were simulated from. They are what an estimate is linear in, to first order.
+    """
+
+    criterion: Array
+    beta: Array
+    variance: Array
+    scores: Array
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Which replicates have no certified fit."""
+        return np.isnan(self.criterion)
+
+
+def replicate(
+    source: Fit, targets: Sequence[Fit], n_sim: int, seed: Seed, *, progress: bool | None = None
+) -> list[Replicates]:
+    """Simulate responses from one model and fit others (or itself) to each.
+
+    Parameters
+    ----------
+    source : Fit
+        The model that is simulated from.
+    targets : sequence of Fit
+        Models of the same rows; every one is fitted to every response, by its own criterion.
+    n_sim : int
+    seed : int, Generator, SeedSequence or None
+    progress : bool, optional
+
+    Returns
+    -------
+    list of Replicates
+        One per target.
+
+    Raises
+    ------
+    ModelError
+        n_sim or seed that cannot be used; a model without its rows where they are needed.
+    """
+    seeds = _Seeds(seed)
+    check_count(n_sim)
+    if _one_factor([source, *targets]):
+        return _in_moments(source, targets, n_sim, seeds, progress=progress)
+    return _row_by_row(source, targets, n_sim, seeds, progress=progress)
+
+
+def check_count(n_sim: Any) -> None:
+    """Refuse numbers of replicates that are none."""
+    if isinstance(n_sim, bool) or not isinstance(n_sim, int | np.integer) or n_sim < 1:
+        raise ModelError(f"n_sim must be a whole number of at least 1, not {n_sim!r}")
+
+
+class _Seeds:
+    """Independent generators from one seed; a given Generator is not advanced, only spawned."""
+
+    def __init__(self, seed: Seed) -> None:
+        try:
+            self.sequence: Any = np.random.default_rng(seed).bit_generator.seed_seq
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"seed={seed!r} cannot seed a generator: {error}") from None
+
+    def spawn(self, count: int) -> list[np.random.Generator]:
+        return [np.random.default_rng(child) for child in self.sequence.spawn(count)]
+
+
+def generators(seed: Seed, count: int) -> list[np.random.Generator]:
+    """Independent generators from one seed.
+
+    Raises
+    ------
+    ModelError
+        A seed that cannot be used.
+    """
+    return _Seeds(seed).spawn(count)
+
+
+# --- one grouping factor: everything in moment space ---------------------------------------------
+
+
+def _one_factor(fits: Sequence[Fit]) -> bool:
+    """Whether all fits have at most one grouping factor, the same, and the same prior weights."""
+    first = next((fit for fit in fits if fit.has_random), None)
+    if first is None:
+        return len({id(fit) for fit in fits}) == 1 or all(map(_holds_rows, fits))
+    for fit in fits:
+        if fit.has_random and (
+            len(fit.design.groups) != 1 or type(fit.objective.blocks) is not NestedBlocks
+        ):
+            return False
+        if fit is not first and not (_holds_rows(fit) and _holds_rows(first)):
+            return False
+        if fit is not first and (
+            (fit.has_random and not np.array_equal(fit.rows.codes[0], first.rows.codes[0]))
+            or not _same_weights(fit, first)
+        ):
+            return False
+    return True
+
+
+def _holds_rows(fit: Fit) -> bool:
+    return type(fit.rows) is Rows
+
+
+def _same_weights(a: Fit, b: Fit) -> bool:
+    if a.rows.weights is None or b.rows.weights is None:
+        return a.rows.weights is b.rows.weights
+    return np.array_equal(a.rows.weights, b.rows.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joint:
+    """Cross-products of the working columns of all models side by side.
+
+    Attributes
+    ----------
+    zz : ndarray of shape (q, q, n_levels)
+    zx : ndarray of shape (q, p, n_levels)
+    xx : ndarray of shape (p, p)
+    z, x : list of slice
+        Columns of each model.
+    """
+
+    zz: Array
+    zx: Array
+    xx: Array
+    z: list[slice]
+    x: list[slice]
+
+
+def _joint(fits: Sequence[Fit]) -> _Joint:
+    if len(fits) == 1 and fits[0].has_random:
+        blocks: NestedBlocks = fits[0].objective.blocks  # type: ignore[assignment]
+        g, p = blocks.stages[0].g, blocks.cross.shape[0] - 1
+        q = len(g)
+        zz, zx = np.ascontiguousarray(g[:, :q]), np.ascontiguousarray(g[:, q : q + p])
+        return _Joint(zz, zx, blocks.cross[:p, :p], [slice(0, q)], [slice(0, p)])
+    z_rows: list[Array] = []
+    x_rows: list[Array] = []
+    z, x = [], []
+    for fit in fits:
+        recipes = [term.recipe for group in fit.working.terms for term in group]
+        own_z = [row for recipe in recipes for row in recipe.T @ fit.rows.base]
+        own_x = fit.working.fixed.recipe.T @ fit.rows.base
+        z.append(slice(len(z_rows), len(z_rows) + len(own_z)))
+        x.append(slice(len(x_rows), len(x_rows) + len(own_x)))
+        z_rows += own_z
+        x_rows += list(own_x)
+    weights = fits[0].rows.weights
+    xx = cross_products(x_rows, weights) if x_rows else np.empty((0, 0))
+    grouped = next((fit for fit in fits if fit.has_random), None)
+    if grouped is None:
+        return _Joint(np.empty((0, 0, 1)), np.empty((0, len(x_rows), 1)), xx, z, x)
+    n_levels = len(grouped.design.groups[0].levels)
+    q = len(z_rows)
+    sums = level_sums(
+        [*z_rows, *x_rows], weights, grouped.rows.codes[0], n_levels, np.arange(q), counted=False
+    )
+    zz, zx = np.ascontiguousarray(sums[:, :q]), np.ascontiguousarray(sums[:, q:])
+    return _Joint(zz, zx, xx, z, x)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One model, ready for batches."""
+
+    fit: Fit
+    design: OneFactor
+    z: slice
+    x: slice
+    start: Array
+    unit: float
+
+    def own(self, responses: Responses) -> Responses:
+        """Its part of the joint cross-products."""
+        return Responses(
+            np.ascontiguousarray(responses.zy[:, self.z]), responses.xy[:, self.x], responses.yy
+        )
+
+
+def _in_moments(
+    source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
+) -> list[Replicates]:
+    fits = list({id(fit): fit for fit in [source, *targets]}.values())
+    joint = _joint(fits)
+    position = {id(fit): i for i, fit in enumerate(fits)}
+    draws = _source_draws(source, joint, joint.z[position[id(source)]])
+    ready = [
+        _target(fit, source, joint, joint.z[position[id(fit)]], joint.x[position[id(fit)]])
+        for fit in targets
+    ]
+    q, p, n_levels = joint.zx.shape
+    size = min(max(CHUNK // max(n_levels * q * (p + 1), 1), 1), MOST_IN_CHUNK)
+    counts = [min(size, n_sim - first) for first in range(0, n_sim, size)]
+    tasks = list(zip(seeds.spawn(len(counts)), counts, strict=True))
+
+    def run(task: tuple[np.random.Generator, int]) -> list[Replicates]:
+        responses = draws.draw(*task)
+        return [_fit_batch(target, source, target.own(responses)) for target in ready]
+
+    parts: list[list[Replicates]] = []
+    with (
+        one_blas_thread(active=True),
+        replicate_bar(n_sim, progress=progress) as advance,
+        ThreadPoolExecutor(min(n_threads(), len(tasks))) as pool,
+    ):
+        try:
+            for (_, count), part in zip(tasks, pool.map(run, tasks), strict=True):
+                parts.append(part)
+                advance(count)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [_joined([part[i] for part in parts]) for i in range(len(targets))]
+
+
+def _source_draws(source: Fit, joint: _Joint, own: slice) -> Draws:
+    effect = np.zeros((len(joint.zz), own.stop - own.start))
+    if source.has_random:
+        effect[own] = source.optimum.at.factors[0]
+    return make_draws(joint.zz, joint.zx, joint.xx, source.n_obs, effect, source.residual_scale)
+
+
+def _target(fit: Fit, source: Fit, joint: _Joint, z: slice, x: slice) -> _Target:
+    templates = fit.working.templates
+    template = templates[0] if templates else make_template([])
+    design = OneFactor(
+        template,
+        np.ascontiguousarray(joint.zz[z, z]),
+        np.ascontiguousarray(joint.zx[z, x]),
+        joint.xx[x, x],
+        fit.n_obs,
+        fit.objective.reml,
+    )
+    unit = source.design.y_scale / fit.design.y_scale
+    return _Target(fit, design, z, x, _start(fit), unit)
+
+
+def _start(fit: Fit) -> Array:
+    """The fit's own theta, variances of zero raised: there every gradient is zero."""
+    templates = fit.working.templates
+    raised = [
+        away_from_zero(template, factor @ factor.T)
+        for template, factor in zip(templates, fit.optimum.at.factors, strict=True)
+    ]
+    return theta_from_factors(templates, raised)
+
+
+def _fit_batch(target: _Target, source: Fit, responses: Responses) -> Replicates:
+    """Estimates of one model from a chunk of responses."""
+    design, fit = target.design, target.fit
+    begin = design.evaluate(np.repeat(target.start[None], len(responses), axis=0), responses)
+    untouched = _user_beta(source, fit, begin.beta * target.unit)
+    scores = np.column_stack([begin.gradient, begin.r2, untouched])
+    found = minimise_batch(design, responses, begin)
+    at, certified = found.at, found.certified.copy()
+    for i in np.flatnonzero(~certified):
+        certified[i] = _settle(design, responses, at, int(i), target.start)
+    df = design.nu if fit.has_random else fit.df_resid
+    sigma = np.sqrt(at.r2 / df) * target.unit
+    beta = _user_beta(source, fit, at.beta * target.unit)
+    variance = parameters.from_theta(fit, at.theta, sigma)
+    criterion = at.value.copy()
+    for out in (criterion, beta, variance):
+        out[~certified] = np.nan
+    return Replicates(criterion, beta, variance, scores)
+
+
+def _settle(
+    design: OneFactor, responses: Responses, at: BatchEvaluation, i: int, start: Array
+) -> bool:
+    """Fit one response with the general minimiser; whether it found a certified optimum."""
+    p = len(design.xx)
+    g = np.concatenate([design.zz, design.zx, responses.zy[i][:, None]], axis=1)
+    cross = np.empty((p + 1, p + 1))
+    cross[:p, :p], cross[:p, p], cross[p, :p] = design.xx, responses.xy[i], responses.xy[i]
+    cross[p, p] = responses.yy[i]
+    blocks = NestedBlocks([Stage(g, np.empty(0, np.intp), ())], cross)
+    objective = Objective(blocks, (design.template,), design.n, p, design.reml)
+    begin = at.theta[i] if np.isfinite(at.value[i]) else start
+    try:
+        found = minimise(objective, begin)
+    except np.linalg.LinAlgError:
+        return False
+    at.theta[i], at.value[i] = found.at.theta, found.at.value
+    at.beta[i], at.r2[i] = -found.at.profile.coefs[:p], found.at.profile.r2
+    return found.verdict != "not converged"
+
+
+def _user_beta(source: Fit, fit: Fit, beta: Array) -> Array:
+    """Fixed effects of simulated responses, from those of the responses less the fixed part."""
+    fixed = fit.working.fixed
+    if fit is not source or not len(fixed.kept):
+        return np.empty((len(beta), 0))
+    return np.linalg.solve(fixed.root, beta.T).T * fit.design.y_scale + fit.beta
+
+
+# --- any structure: rows --------------------------------------------------------------------------
+
+
+def _row_by_row(
+    source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
+) -> list[Replicates]:
+    for fit in [source, *targets]:
+        if not _holds_rows(fit):
+            raise ModelError(
+                "a bootstrap of this structure needs the rows, which a model loaded from a file "
+                "does not hold: write the file with mm.save(model, path, data=True)"
+            )
+    parts: list[list[Replicates]] = []
+    with replicate_bar(n_sim, progress=progress) as advance:
+        for rng in seeds.spawn(n_sim):
+            y = simulate(source, 1, rng)[0]
+            parts.append([_one(source, fit, refit_quietly(fit, y)) for fit in targets])
+            advance(1)
+    return [_joined([part[i] for part in parts]) for i in range(len(targets))]
+
+
+def refit_quietly(fit: Fit, y: Array) -> Fit | None:
+    """The model fitted to a simulated response; None where that fails."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = refit(fit, y)
+        except (MixedModelsError, np.linalg.LinAlgError):
+            return None
+    return found if found.converged else None
+
+
+def _one(source: Fit, fit: Fit, found: Fit | None) -> Replicates:
+    k, p = len(parameters.names(fit)), len(fit.beta)
+    own = p if fit is source else 0
+    if found is None:
+        nothing = np.full((1, 1), np.nan)
+        n_scores = len(fit.optimum.at.theta) + 1 + p
+        return Replicates(
+            nothing[0], nothing.repeat(own, 1), nothing.repeat(k, 1), nothing.repeat(n_scores, 1)
+        )
+    unit = found.design.y_scale / fit.design.y_scale
+    theta = theta_from_factors(found.working.templates, found.optimum.at.factors)
+    sigma = np.array([found.residual_scale * unit])
+    return Replicates(
+        np.array([found.criterion]),
+        found.beta[None, :own],
+        parameters.from_theta(fit, theta[None], sigma),
+        estimation_scores(fit, found)[None],
+    )
+
+
+def estimation_scores(fit: Fit, found: Fit) -> Array:
+    """Scores of a simulated response at the parameters of `fit`; see `Replicates.scores`."""
+    unit = found.design.y_scale / fit.design.y_scale
+    begin = found.objective.evaluate(_start(fit))
+    beta = beta_from_working(
+        found.working.fixed,
+        -begin.profile.coefs[:-1],
+        found.design.y_centre,
+        found.design.y_scale,
+    )
+    return np.concatenate([begin.gradient, [begin.profile.r2 * unit**2], beta])
+
+
+def _joined(parts: Sequence[Replicates]) -> Replicates:
+    return Replicates(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in Replicates.__slots__)
+    )

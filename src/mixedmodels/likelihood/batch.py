@@ -1,0 +1,342 @@
+"""Many responses on one design of one grouping factor: the criterion of all of them at once.
+
+Model      as in `nested`; each response has its own theta, beta and sigma.
+Storage    arrays of shape (responses, rows, columns, n_levels); what the responses share, Z'Z, Z'X
+           and X'X, is held once.
+Cost       O(responses * n_levels * q * (q + p)**2) per evaluation, the sums over levels in BLAS.
+
+With D = Lambda Lambda' and A = (I + Z'Z D)^-1, every product with V^-1 is one with A:
+Z'V^-1Z = A Z'Z and Z'V^-1[X y] = A Z'[X y] (Woodbury). The derivatives are those of `curvature`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.arrays import Array
+from mixedmodels.likelihood.covariance import Template
+from mixedmodels.likelihood.objective import EPSILON, LEAST
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """Cross-products of many responses with one design, working units.
+
+    Attributes
+    ----------
+    zy : ndarray of shape (n_responses, q, n_levels)
+    xy : ndarray of shape (n_responses, p)
+    yy : ndarray of shape (n_responses,)
+    """
+
+    zy: Array
+    xy: Array
+    yy: Array
+
+    def __len__(self) -> int:
+        return len(self.yy)
+
+    def take(self, which: NDArray[np.intp]) -> Responses:
+        """Some of the responses."""
+        return Responses(self.zy[which], self.xy[which], self.yy[which])
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEvaluation:
+    """Criterion, gradient and Hessian of every response, each at its own theta.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (n_responses, n_theta)
+    value : ndarray of shape (n_responses,)
+    gradient : ndarray of shape (n_responses, n_theta)
+    hessian : ndarray of shape (n_responses, n_theta, n_theta)
+    by_covariance : ndarray of shape (n_responses, q, q)
+        Derivative with respect to ``Lambda @ Lambda.T``.
+    beta : ndarray of shape (n_responses, p)
+        Working fixed effects.
+    r2 : ndarray of shape (n_responses,)
+        Penalised residual sum of squares.
+    rounding : ndarray of shape (n_responses,)
+        Rounding error of the criterion.
+    """
+
+    theta: Array
+    value: Array
+    gradient: Array
+    hessian: Array
+    by_covariance: Array
+    beta: Array
+    r2: Array
+    rounding: Array
+
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> BatchEvaluation:
+        """Some of the responses."""
+        return BatchEvaluation(*(getattr(self, name)[which] for name in self.__slots__))
+
+    def put(self, where: NDArray[np.intp], new: BatchEvaluation) -> None:
+        """Replace some of the responses' results, in place."""
+        for name in self.__slots__:
+            getattr(self, name)[where] = getattr(new, name)
+
+
+@dataclass(frozen=True, slots=True)
+class OneFactor:
+    """What all responses on one design of one grouping factor share.
+
+    Attributes
+    ----------
+    template : Template
+    zz : ndarray of shape (q, q, n_levels)
+        ``Z' W Z`` of each level.
+    zx : ndarray of shape (q, p, n_levels)
+        ``Z' W X``.
+    xx : ndarray of shape (p, p)
+        ``X' W X``.
+    n : int
+        Number of rows.
+    reml : bool
+    """
+
+    template: Template
+    zz: Array
+    zx: Array
+    xx: Array
+    n: int
+    reml: bool
+
+    @property
+    def nu(self) -> int:
+        """Degrees of freedom of the residual variance."""
+        return self.n - len(self.xx) if self.reml else self.n
+
+    def evaluate(self, theta: Array, responses: Responses) -> BatchEvaluation:
+        """Criterion, gradient and Hessian of every response at its theta (n_responses, n_theta)."""
+        template, nu = self.template, self.nu
+        count, q, p = len(theta), template.q, len(self.xx)
+        factor = np.zeros((count, q, q))
+        factor[:, template.rows, template.cols] = theta
+        relative = factor @ factor.transpose(0, 2, 1)
+        inverse, logdet = inverses(self.zz, relative, factor)
+        own = _products(inverse, self.zz[None])
+        rest = np.empty((count, q, p + 1, self.zz.shape[-1]))
+        for a in range(q):
+            rest[:, a, :p] = sum(inverse[:, a, b, None] * self.zx[b] for b in range(q))
+            rest[:, a, p] = sum(inverse[:, a, b] * responses.zy[:, b] for b in range(q))
+        cross = self._cross(relative, rest, responses)
+        profile = _solve(cross, logdet, nu, responses.yy, reml=self.reml)
+        return self._derivatives(theta, factor, own, rest, profile)
+
+    def _cross(self, relative: Array, rest: Array, responses: Responses) -> Array:
+        """``[X y]' V^-1 [X y]`` of every response."""
+        count, q, w, n_levels = rest.shape
+        p = w - 1
+        flat = rest.reshape(count, q * w, n_levels).transpose(0, 2, 1)
+        cross = np.empty((count, w, w))
+        explained = np.matmul(self.zx.reshape(q * p, n_levels), flat).reshape(count, q, p, q, w)
+        cross[:, :p] = -np.einsum("nab,naxby->nxy", relative, explained)
+        cross[:, :p, :p] += self.xx
+        cross[:, :p, p] += responses.xy
+        cross[:, p, :p] = cross[:, :p, p]
+        with_y = np.matmul(responses.zy, rest[:, :, p].transpose(0, 2, 1))
+        cross[:, p, p] = responses.yy - np.einsum("nab,nab->n", relative, with_y)
+        return cross
+
+    def _derivatives(
+        self, theta: Array, factor: Array, own: Array, rest: Array, profile: _Profile
+    ) -> BatchEvaluation:
+        template, nu = self.template, self.nu
+        count, q, w, n_levels = rest.shape
+        p = w - 1
+        rho = nu / profile.r2
+        coefs = np.ones((count, w))
+        coefs[:, :p] = -profile.beta
+        weight = rho[:, None, None] * coefs[:, :, None] * coefs[:, None, :]
+        scores = np.matmul(coefs[:, None, None, :], rest)[:, :, 0]
+        explained = (rho[:, None, None] * scores)[:, :, None] * scores[:, None]
+        if self.reml and p:
+            weight[:, :p, :p] += profile.vcov
+            root = np.linalg.cholesky(profile.vcov).transpose(0, 2, 1)
+            half = np.matmul(root[:, None], rest[:, :, :p])
+            for a in range(q):
+                for b in range(a + 1):
+                    part = np.einsum("nxl,nxl->nl", half[:, a], half[:, b])
+                    explained[:, a, b] += part
+                    if a != b:
+                        explained[:, b, a] += part
+        pairs = own.reshape(count, q * q, n_levels)
+        score = (own - explained).sum(-1)
+        others = (own - 2.0 * explained).reshape(count, q * q, n_levels)
+        quartic = np.matmul(pairs, others.transpose(0, 2, 1)).reshape(count, q, q, q, q)
+        flat_rest = rest.reshape(count, q * w, n_levels)
+        sums = np.matmul(flat_rest, flat_rest.transpose(0, 2, 1)).reshape(count, q, w, q, w)
+
+        along = np.matmul(score, factor)
+        gradient = 2.0 * along[:, template.rows, template.cols]
+        directions = _directions(template, factor).reshape(count, template.n_theta, q * q)
+        inner = quartic.transpose(0, 4, 1, 2, 3).reshape(count, q * q, q * q)
+        turned = directions.transpose(0, 2, 1)
+        traces = directions @ inner @ turned
+        fixed = directions @ sums.transpose(0, 1, 3, 2, 4).reshape(count, q * q, w * w)
+        fixed = fixed.reshape(count, template.n_theta, w, w)
+        twice = fixed @ weight[:, None]
+        shape = (count, template.n_theta, w * w)
+        other = twice.transpose(0, 1, 3, 2).reshape(shape).transpose(0, 2, 1)
+        traces = traces + twice.reshape(shape) @ other
+        hessian = -0.5 * (traces + traces.transpose(0, 2, 1))
+        at = np.matmul(fixed, coefs[:, None, :, None])[..., 0]
+        if not self.reml:
+            at_x = at[..., :p]
+            hessian -= 2.0 * rho[:, None, None] * (at_x @ profile.vcov @ at_x.transpose(0, 2, 1))
+        along_y = np.matmul(at, coefs[:, :, None])[..., 0]
+        share = rho * rho * (1.0 - 1.0 / nu)
+        hessian += share[:, None, None] * along_y[:, :, None] * along_y[:, None]
+        same = template.cols[:, None] == template.cols
+        hessian += np.where(same, 2.0 * score[:, template.rows[:, None], template.rows], 0.0)
+        return BatchEvaluation(
+            theta,
+            profile.value,
+            gradient,
+            hessian,
+            score,
+            profile.beta,
+            profile.r2,
+            profile.rounding,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """The fixed part of every response, solved."""
+
+    value: Array
+    beta: Array
+    r2: Array
+    vcov: Array
+    rounding: Array
+
+
+def _solve(cross: Array, logdet: Array, nu: int, total: Array, *, reml: bool) -> _Profile:
+    """Fixed effects and criterion from ``[X y]' V^-1 [X y]``; nan where X is lost in Z Lambda."""
+    p = cross.shape[1] - 1
+    count = len(cross)
+    value = logdet.copy()
+    beta, vcov = np.zeros((count, p)), np.zeros((count, p, p))
+    r2 = cross[:, p, p].copy()
+    if p:
+        root = _choleskys(cross[:, :p, :p])
+        inverse = np.linalg.solve(root, np.broadcast_to(np.eye(p), (count, p, p)))
+        vcov = inverse.transpose(0, 2, 1) @ inverse
+        beta = np.matmul(vcov, cross[:, :p, p:])[..., 0]
+        r2 = r2 - np.einsum("np,np->n", cross[:, :p, p], beta)
+        if reml:
+            value += 2.0 * np.log(np.einsum("npp->np", root)).sum(-1)
+    r2 = np.maximum(r2, LEAST * np.maximum(total, 1e-280))
+    value += nu * (1.0 + np.log(2.0 * math.pi * r2 / nu))
+    rounding = EPSILON * (np.abs(value) + nu * total / r2)
+    return _Profile(value, beta, r2, vcov, rounding)
+
+
+def _choleskys(matrices: Array) -> Array:
+    """Cholesky factors; identity times nan for a matrix that has none."""
+    try:
+        return np.asarray(np.linalg.cholesky(matrices))
+    except np.linalg.LinAlgError:
+        values = np.linalg.eigvalsh(matrices)
+        bad = ~(values[:, 0] > EPSILON * values[:, -1])
+        safe = matrices.copy()
+        safe[bad] = np.eye(matrices.shape[-1])
+        out = np.asarray(np.linalg.cholesky(safe))
+        out[bad] *= np.nan
+        return out
+
+
+def inverses(zz: Array, relative: Array, factor: Array) -> tuple[Array, Array]:
+    """``(I + Z'Z D)^-1`` of every response and level, and the sums of the log determinants.
+
+    Parameters
+    ----------
+    zz : ndarray of shape (q, q, n_levels)
+    relative, factor : ndarray of shape (n_responses, q, q)
+        ``D`` and ``Lambda``.
+
+    Returns
+    -------
+    inverse : ndarray of shape (n_responses, q, q, n_levels)
+    logdet : ndarray of shape (n_responses,)
+    """
+    q = len(zz)
+    if q == 0:
+        return np.empty((len(factor), 0, 0, zz.shape[-1])), np.zeros(len(factor))
+    if q == 1:
+        pivot = 1.0 + relative[:, 0] * zz[0]
+        return (1.0 / pivot)[:, None, None], np.log(pivot).sum(-1)
+    if q == 2:
+        return _inverses_of_two(zz, relative)
+    omega = _products(factor.transpose(0, 2, 1)[..., None], _products(zz[None], factor[..., None]))
+    for a in range(q):
+        omega[:, a, a] += 1.0
+    inverse, logdet = _gauss_jordan(omega)
+    outer = _products(_products(factor[..., None], inverse), factor.transpose(0, 2, 1)[..., None])
+    result = -_products(zz[None], outer)
+    for a in range(q):
+        result[:, a, a] += 1.0
+    return result, logdet
+
+
+def _inverses_of_two(zz: Array, relative: Array) -> tuple[Array, Array]:
+    """The same for two columns, by the adjugate: nothing cancels in the determinant."""
+    product = _products(zz[None], relative[..., None])
+    determinant = (zz[0, 0] * zz[1, 1] - zz[0, 1] ** 2) * (
+        relative[:, 0, 0] * relative[:, 1, 1] - relative[:, 0, 1] ** 2
+    )[:, None]
+    determinant += 1.0 + product[:, 0, 0] + product[:, 1, 1]
+    share = 1.0 / determinant
+    inverse = np.empty_like(product)
+    inverse[:, 0, 0] = (1.0 + product[:, 1, 1]) * share
+    inverse[:, 1, 1] = (1.0 + product[:, 0, 0]) * share
+    inverse[:, 0, 1] = -product[:, 0, 1] * share
+    inverse[:, 1, 0] = -product[:, 1, 0] * share
+    return inverse, np.log(determinant).sum(-1)
+
+
+def _gauss_jordan(omega: Array) -> tuple[Array, Array]:
+    """Inverses in place of positive definite (n, q, q, n_levels), and summed log determinants."""
+    q = omega.shape[1]
+    logdet = np.zeros(len(omega))
+    for k in range(q):
+        pivot = omega[:, k, k].copy()
+        logdet += np.log(pivot).sum(-1)
+        column = omega[:, :, k].copy()
+        column[:, k] -= 1.0
+        omega[:, :, k] = 0.0
+        omega[:, k, k] = 1.0
+        row = omega[:, k] / pivot[:, None]
+        omega -= column[:, :, None] * row[:, None]
+    return omega, logdet
+
+
+def _products(left: Array, right: Array) -> Array:
+    """Products of small matrices, shapes (n, i, k, l) and (n, k, j, l), broadcast over n and l."""
+    inner = left.shape[2]
+    if not inner:
+        return np.empty((len(left), 0, 0, right.shape[-1]))
+    rows = []
+    for i in range(left.shape[1]):
+        row = left[:, i, 0, None] * right[:, 0]
+        for k in range(1, inner):
+            row += left[:, i, k, None] * right[:, k]
+        rows.append(row)
+    return np.stack(rows, axis=1)
+
+
+def _directions(template: Template, factor: Array) -> Array:
+    """Derivative of ``Lambda Lambda'`` along each theta, (n, n_theta, q, q)."""
+    index = np.arange(template.n_theta)
+    directions = np.zeros((len(factor), template.n_theta, template.q, template.q))
+    directions[:, index, template.rows] = factor.transpose(0, 2, 1)[:, template.cols]
+    return directions + directions.transpose(0, 1, 3, 2)

@@ -1,0 +1,218 @@
+"""Minimise the criterion of many responses side by side: trust-region Newton on arrays.
+
+Every response has its own theta, radius and verdict; a response that is done leaves the arrays. One
+that does not end at a certified minimum (a saddle, a false boundary, no progress) is flagged, for
+`optimize.minimise` to take up alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.arrays import Array
+from mixedmodels.likelihood.batch import BatchEvaluation, OneFactor, Responses
+from mixedmodels.likelihood.covariance import Template
+from mixedmodels.optimize import (
+    DECREASE_TOLERANCE,
+    SMALL_FACTOR,
+    WEAK,
+    alike,
+    falling_direction,
+    floored,
+)
+
+# evaluations after which a response is left to the general minimiser
+MOST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptimum:
+    """Where every response ended.
+
+    Attributes
+    ----------
+    at : BatchEvaluation
+    certified : ndarray of bool, shape (n_responses,)
+        Whether the gradient vanishes, the Hessian has no negative direction, and no unused
+        direction of a singular covariance would lower the criterion.
+    evaluations : int
+        Evaluations of the whole batch and of parts of it.
+    """
+
+    at: BatchEvaluation
+    certified: NDArray[np.bool_]
+    evaluations: int
+
+
+@dataclass(slots=True)
+class _Search:
+    """State of the minimisation of all responses."""
+
+    design: OneFactor
+    responses: Responses
+    at: BatchEvaluation
+    radius: Array
+    stopped: NDArray[np.bool_]
+    evaluations: int = 1
+
+    def evaluate(self, which: NDArray[np.intp], theta: Array) -> BatchEvaluation:
+        self.evaluations += 1
+        part = self.responses if len(which) == len(self.responses) else self.responses.take(which)
+        with np.errstate(all="ignore"):
+            return self.design.evaluate(theta, part)
+
+
+def minimise_batch(design: OneFactor, responses: Responses, first: BatchEvaluation) -> BatchOptimum:
+    """Minimise the criterion of every response.
+
+    Parameters
+    ----------
+    design : OneFactor
+    responses : Responses
+    first : BatchEvaluation
+        At the starts; it is written over.
+
+    Returns
+    -------
+    BatchOptimum
+    """
+    count, at, start = len(responses), first, first.theta
+    radius = np.maximum(1.0, 0.5 * np.abs(start).max(axis=1, initial=0.0))
+    search = _Search(design, responses, at, radius, np.zeros(count, np.bool_))
+    _descend(search)
+    if _drop_weak(search):
+        _descend(search)
+    return BatchOptimum(search.at, _certified(search), search.evaluations)
+
+
+def _descend(search: _Search) -> None:
+    """Newton steps until no response gains from another."""
+    for _ in range(MOST):
+        open_ = np.flatnonzero(~search.stopped)
+        if not len(open_):
+            return
+        at = search.at.take(open_)
+        values, vectors = _eigen(at.hessian)
+        tolerance = DECREASE_TOLERANCE * np.maximum(1.0, 1e-5 * np.abs(at.value))
+        done = ~(_decrease(at.gradient, values, vectors) >= tolerance)
+        search.stopped[open_[done]] = True
+        if done.any():
+            open_, at = open_[~done], at.take(~done)
+            values, vectors = values[~done], vectors[~done]
+        if len(open_):
+            _step(search, open_, at, values, vectors)
+
+
+def _step(
+    search: _Search, which: NDArray[np.intp], at: BatchEvaluation, values: Array, vectors: Array
+) -> None:
+    """Take or refuse one step of each response; see `optimize._try_step` for one."""
+    radius = search.radius[which]
+    step = _trust_region_steps(at.gradient, values, vectors, radius)
+    length = np.linalg.norm(step, axis=1)
+    model = -np.einsum("nm,nm->n", at.gradient, step)
+    model -= 0.5 * np.einsum("nm,nmk,nk->n", step, at.hessian, step)
+    new = search.evaluate(which, at.theta + step)
+    actual = at.value - new.value
+    noise = 1e-13 + at.rounding
+    ratio = np.divide(actual, model, out=np.zeros_like(model), where=model > 0.0)
+    refused = ~np.isfinite(new.value) | ((actual < -noise) & (ratio < 1e-4))
+    hopeless = (model < 10.0 * noise) | (length < 1e-12)
+    search.stopped[which] = np.where(refused, hopeless, ~((model > noise) | (actual > noise)))
+    wider = np.where((ratio > 0.75) & (length > 0.9 * radius), 3.0 * radius, radius)
+    radius = np.where(refused, 0.25 * length, np.where(ratio < 0.25, 0.5 * length, wider))
+    search.radius[which] = radius
+    taken = np.flatnonzero(~refused)
+    search.at.put(which[taken], new.take(taken))
+
+
+def _drop_weak(search: _Search) -> bool:
+    """Move to a lower point at which a term that matters little has no variance."""
+    moved = False
+    stop = 0
+    for size in search.design.template.sizes:
+        part = slice(stop, stop + size * (size + 1) // 2)
+        stop = part.stop
+        own = search.at.theta[:, part]
+        rise = 0.5 * np.einsum("nm,nmk,nk->n", own, search.at.hessian[:, part, part], own)
+        which = np.flatnonzero((rise > 0.0) & (rise < WEAK))
+        if not len(which):
+            continue
+        theta = search.at.theta[which]
+        theta[:, part] = 0.0
+        new = search.evaluate(which, theta)
+        old = search.at.value[which]
+        lower = np.flatnonzero(new.value < old - alike(old))
+        search.at.put(which[lower], new.take(lower))
+        search.stopped[which[lower]] = False
+        moved |= bool(len(lower))
+    return moved
+
+
+def _certified(search: _Search) -> NDArray[np.bool_]:
+    at = search.at
+    finite = np.isfinite(at.value) & np.isfinite(at.gradient).all(axis=1)
+    values, vectors = _eigen(at.hessian)
+    left = _decrease(at.gradient, values, vectors)
+    allowed = np.maximum(np.maximum(1e-8, 1e-11 * np.abs(at.value)), 10.0 * at.rounding)
+    certified = finite & (left <= allowed)
+    if values.shape[1]:
+        certified &= values[:, 0] >= -1e-6 * np.maximum(1.0, values[:, -1])
+    for part in search.design.template.parts:
+        certified &= ~_false_boundary(search.design.template, at, part)
+    return certified
+
+
+def _false_boundary(template: Template, at: BatchEvaluation, part: slice) -> NDArray[np.bool_]:
+    """Whether a direction that a singular covariance does not use would lower the criterion."""
+    factor = np.zeros((len(at.theta), template.q, template.q))
+    factor[:, template.rows, template.cols] = at.theta
+    own, slope = factor[:, part, part], at.by_covariance[:, part, part]
+    out = np.zeros(len(own), np.bool_)
+    finite = np.isfinite(own).all(axis=(1, 2)) & np.isfinite(slope).all(axis=(1, 2))
+    smallest = np.full(len(own), np.inf)
+    smallest[finite] = np.linalg.svd(own[finite], compute_uv=False)[:, -1]
+    for i in np.flatnonzero(smallest < SMALL_FACTOR):
+        tolerance = 1e-7 * max(1.0, 1e-3 * abs(float(at.value[i])))
+        out[i] = falling_direction(own[i], slope[i], tolerance) is not None
+    return out
+
+
+def _eigen(matrices: Array) -> tuple[Array, Array]:
+    """Eigenvalues and vectors; nan for a matrix that is not finite."""
+    if matrices.shape[-1] == 0:
+        return np.empty(matrices.shape[:2]), np.empty(matrices.shape)
+    finite = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
+    if finite.all():
+        return np.linalg.eigh(matrices)
+    safe = np.where(finite[:, None, None], matrices, 0.0)
+    values, vectors = np.linalg.eigh(safe)
+    values[~finite] = np.nan
+    return values, vectors
+
+
+def _decrease(gradient: Array, values: Array, vectors: Array) -> Array:
+    """Decrease that a full Newton step promises, per response."""
+    along = np.einsum("nmk,nm->nk", vectors, gradient)
+    return np.asarray(0.5 * (along * along / floored(values)).sum(axis=1))
+
+
+def _trust_region_steps(gradient: Array, values: Array, vectors: Array, radius: Array) -> Array:
+    """Minimisers of the models with |eigenvalues| within the radii (bisection on the shifts)."""
+    along = np.einsum("nmk,nm->nk", vectors, gradient)
+    curvature = floored(values)
+    step = -along / curvature
+    far = np.flatnonzero(np.square(step).sum(axis=1) > radius * radius)
+    if len(far):
+        low = np.zeros(len(far))
+        high = np.linalg.norm(along[far], axis=1) / radius[far]
+        for _ in range(20):
+            shift = 0.5 * (low + high)
+            trial = along[far] / (curvature[far] + shift[:, None])
+            outside = np.square(trial).sum(axis=1) > np.square(radius[far])
+            low, high = np.where(outside, shift, low), np.where(outside, high, shift)
+        step[far] = -along[far] / (curvature[far] + high[:, None])
+    return np.asarray(np.einsum("nmk,nk->nm", vectors, step))
