@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mixedmodels.inference.pbmodcomp import pb_refdist as pb_refdist
     from mixedmodels.inference.pbmodcomp import pbmodcomp as pbmodcomp
     from mixedmodels.inference.profile import profile as profile
+    from mixedmodels.inference.variance_explained import icc as icc
+    from mixedmodels.inference.variance_explained import r2 as r2
     from mixedmodels.model.fitted import FittedModel as FittedModel
     from mixedmodels.model.fitted import lm as lm
     from mixedmodels.model.fitted import lmer as lmer
@@ -71,6 +73,8 @@ _HOMES = {
     "lm_list": "explore.lm_list",
     "to_long": "explore.reshape",
     "to_wide": "explore.reshape",
+    "icc": "inference.variance_explained",
+    "r2": "inference.variance_explained",
     "save": "model.storage",
     "load": "model.storage",
     **dict.fromkeys(

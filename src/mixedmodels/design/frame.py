@@ -240,11 +240,10 @@ def column_values(data: object, name: str, role: str, what: str = "data") -> Any
     Raises
     ------
     DataError
-        When there is none of that name; the message says what it was for.
+        When there is none of that name, or more than one; the message says what it was for.
     """
     frame, kind = _open(data, "data")
-    if name not in _column_names(frame, kind):
-        _check_names([name], _column_names(frame, kind), f"{what} (for {role}=)")
+    _check_names([name], _column_names(frame, kind), f"{what} (for {role}=)")
     return frame[name]
 
 

@@ -109,7 +109,7 @@ def fit_model(
         if start is None
         else working_theta(working, design, _floats(start, "start"), rows.weight_scale)
     )
-    _warn_rank(design.x_names, working)
+    warn_rank(design.x_names, working)
     return _optimise(
         design, rows, moments, working, source, reml=reml, start=theta, options=options
     )
@@ -459,7 +459,8 @@ def _stay(objective: Objective, theta: Array) -> Optimum:
     return Optimum(at, np.zeros((size, size)), 1, 0.0, 0.0, verdict)
 
 
-def _warn_rank(names: tuple[str, ...], working: Working) -> None:
+def warn_rank(names: tuple[str, ...], working: Working) -> None:
+    """Warn of columns of the fixed part that others determine."""
     relations = working.fixed.relations
     if not relations:
         return
