@@ -34,6 +34,7 @@ from mixedmodels.explore.time_names import (
     common_type,
     parse_name,
     parse_names,
+    signed,
     text_of,
 )
 from mixedmodels.memory import check_memory
@@ -268,7 +269,7 @@ def _family(families: dict[str, list[TimeName]], name: str) -> list[TimeName]:
 def _without(prefix: str, name: str) -> TimeName:
     """The time in a column name behind a prefix."""
     found = _parsed(name[len(prefix) :], name)
-    return TimeName(name, "", found.unit, found.time)
+    return TimeName(name, "", found.unit, found.time, found.dashed)
 
 
 def _parsed(text: str, name: str | None = None) -> TimeName:
@@ -298,6 +299,7 @@ def _measure(name: str, found: list[TimeName]) -> _Measure:
     DataError
         Times twice, times in different units, or numbers mixed with dates.
     """
+    found = signed(found)
     units = sorted({f.unit for f in found})
     if len(units) > 1:
         few = [next(f.name for f in found if f.unit == unit) for unit in units]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeAlias
 
@@ -39,16 +39,19 @@ class TimeName:
     ----------
     name : str
     stem : str
-        What is left of the name without the time: the measure; may be empty.
+        What is left of the name without the time: the measure; the unit where that is all there is.
     unit : str
         Unit or word before the number, such as ``"day"``; may be empty.
     time : int, float or date
+    dashed : bool
+        A dash stands before the number, which may be a minus sign.
     """
 
     name: str
     stem: str
     unit: str
     time: Time
+    dashed: bool = False
 
 
 def parse_name(name: str) -> TimeName | None:
@@ -68,9 +71,18 @@ def parse_name(name: str) -> TimeName | None:
         parts = found.groupdict()
         time = _time(parts)
         if time is not None:
-            unit = (parts.get("unit") or "").casefold()
-            return TimeName(name, parts["stem"], unit if len(unit) == 1 else unit.rstrip("s"), time)
+            unit = parts.get("unit") or ""
+            dashed = _follows_dash(found)
+            plain = unit.casefold() if len(unit) == 1 else unit.casefold().rstrip("s")
+            return TimeName(name, parts["stem"] or unit, plain, time, dashed)
     return None
+
+
+def _follows_dash(found: re.Match[str]) -> bool:
+    if "number" not in found.re.groupindex:
+        return False
+    start = found.start("number")
+    return start > 0 and found.string[start - 1] == "-"
 
 
 def _time(parts: dict[str, str | None]) -> Time | None:
@@ -81,6 +93,14 @@ def _time(parts: dict[str, str | None]) -> Time | None:
         return date.fromisoformat(day or "")
     except ValueError:
         return None
+
+
+def signed(family: Sequence[TimeName]) -> list[TimeName]:
+    """Read a dash as a minus sign where other names of the family have none: ``d-7, d0, d7``."""
+    dashes = {found.dashed for found in family}
+    if len(dashes) < 2:
+        return list(family)
+    return [replace(f, time=-f.time, dashed=False) if f.dashed else f for f in family]
 
 
 def parse_names(names: Iterable[str]) -> dict[str, list[TimeName]]:

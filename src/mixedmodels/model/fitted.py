@@ -133,7 +133,9 @@ class FittedModel(Fit):
         -------
         frame
             The user's columns and fitted (conditional), fitted_fixed (fixed part only), residual,
-            leverage, cooks_distance. Rows that the fit left out hold no value.
+            leverage, cooks_distance. Without random terms also std_residual and student_residual:
+            the residual over its standard error, with sigma of the fit and of the fit without the
+            row. Rows that the fit left out hold no value.
 
         Raises
         ------

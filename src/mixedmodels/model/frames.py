@@ -12,7 +12,13 @@ from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.kenward_roger import coefficient_tests
 from mixedmodels.inference.satterthwaite import degrees_of_freedom
-from mixedmodels.model.predict import check_level, cooks_distance, leverage, residuals
+from mixedmodels.model.predict import (
+    check_level,
+    cooks_distance,
+    leverage,
+    residuals,
+    studentised,
+)
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
 
@@ -196,14 +202,13 @@ def augment(fit: Fit) -> Any:
             "use predict(newdata) instead"
         )
     hat = leverage(fit)
-    return attach(
-        fit.source.data,
-        fit.source.complete,
-        {
-            "fitted": fit.fitted,
-            "fitted_fixed": fit.fixed_part,
-            "residual": residuals(fit),
-            "leverage": hat,
-            "cooks_distance": cooks_distance(fit, hat),
-        },
-    )
+    columns = {
+        "fitted": fit.fitted,
+        "fitted_fixed": fit.fixed_part,
+        "residual": residuals(fit),
+        "leverage": hat,
+        "cooks_distance": cooks_distance(fit, hat),
+    }
+    if not fit.has_random:
+        columns["std_residual"], columns["student_residual"] = studentised(fit, hat)
+    return attach(fit.source.data, fit.source.complete, columns)

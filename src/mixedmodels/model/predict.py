@@ -377,6 +377,22 @@ def cooks_distance(fit: Fit, hat: Array) -> Array:
         return np.asarray(np.square(scaled / (1.0 - hat)) * hat / p)
 
 
+def studentised(fit: Fit, hat: Array) -> tuple[Array, Array]:
+    """Residuals over their own standard errors, for a model without random terms.
+
+    Returns
+    -------
+    standardised, studentised : ndarray of shape (n,)
+        With sigma of the fit, and with that of the fit without the row. NaN in rows that the model
+        must fit exactly.
+    """
+    left = np.where(hat < 1.0 - 1e-10, 1.0 - hat, np.nan)
+    inner = residuals(fit, "scaled") / np.sqrt(left)
+    df = fit.df_resid
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return inner, inner * np.sqrt((df - 1.0) / (df - inner**2))
+
+
 def simulate(
     fit: Fit,
     n: int,
