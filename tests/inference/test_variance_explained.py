@@ -33,13 +33,14 @@ TWO_SLOPES = "y ~ x + z + (x | g) + (0 + z | g) + (z | h)"
 def test_all_reference_models(model_id):
     """Johnson's formula by hand in R, singular fits and prior weights among them.
 
-    lme4 stops where the criterion is flat: its variances hold six digits or so.
+    The largest gap is 1e-7, at a singular fit: there the criterion is flat and R's variances hold
+    six digits or so.
     """
     m = reference_fit(model_id).model
     found = {"icc": mm.icc(m), "r2": mm.r2(m)}
     expected = FIGURES["models"][model_id]
     for theirs, (function, ours) in NAMES.items():
-        assert found[function][ours] == pytest.approx(expected[theirs], rel=0, abs=2e-6), theirs
+        assert found[function][ours] == pytest.approx(expected[theirs], rel=0, abs=5e-7), theirs
     parts = found["r2"].parts
     assert parts.fixed == pytest.approx(expected["var_fixed"], rel=2e-5, abs=1e-12)
     assert parts.random == pytest.approx(expected["var_random"], rel=2e-5, abs=1e-9)
