@@ -428,6 +428,7 @@ def test_dates_and_categories_as_times() -> None:
     dated = data.assign(time=[day + datetime.timedelta(days=int(t)) for t in data["time"]])
     c = mm.cluster_trajectories(dated, **COLUMNS, k=3, impute="copy-mean")
     assert c.means["time"][0] == day
+    assert "2024-01-31" in str(c)
     pd.testing.assert_frame_equal(c.criteria, plain.criteria)
     names = ["base", "early", "late", "end"]
     visits = data.assign(

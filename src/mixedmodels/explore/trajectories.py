@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.design.frame import attach, column_names, to_native
+from mixedmodels.design.levels import label_of
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.explore.columns import Labels, counted, labels, listed, open_frame, quote, take
 from mixedmodels.explore.criteria import CRITERIA
@@ -420,10 +421,16 @@ class TrajectoryClusters:
     def _blocks(self) -> list[Block]:
         grid, plan = self.grid, self.plan
         gaps = int(np.isnan(grid.values).sum())
+        search = [
+            plan.distance,
+            *(["gaps filled by copy-mean"] if plan.impute else []),
+            *(["weighted times"] if np.ptp(plan.weights) > 0.0 else []),
+            f"{counted(plan.n_runs(), 'start')} ({plan.starts})",
+        ]
         facts = [
             ("Data", f"{len(grid.subjects)} subjects ({grid.id}) at {len(grid.position)} times"),
             ("Gaps", f"{gaps} of {grid.values.size} values"),
-            ("Search", f"{plan.distance}, {counted(plan.n_runs(), 'start')} ({plan.starts})"),
+            ("Search", ", ".join(search)),
         ]
         if grid.excluded:
             facts.append(("Left out", f"{counted(len(grid.excluded), 'subject')}"))
@@ -435,7 +442,7 @@ class TrajectoryClusters:
         shown = np.unique(np.linspace(0, n_times - 1, min(n_times, SHOWN_TIMES)).round()).astype(
             int
         )
-        times = [str(value) for value in _plain(take(self.grid.times, shown))]
+        times = [label_of(value) for value in _plain(take(self.grid.times, shown))]
         rows = tuple(
             (letter, str(size), f"{100.0 * size / sizes.sum():.1f}%", *map(number, means))
             for letter, size, means in zip(
@@ -447,21 +454,24 @@ class TrajectoryClusters:
         return Table(title, ("cluster", "n", "share", *times), rows, 1, note)
 
     def _criteria_block(self) -> Table:
-        rows = []
-        for name in CRITERIA:
-            values = {k: p.criteria[name] for k, p in self.partitions.items()}
-            best = str(_best(self.partitions, name))
-            rows.append((name, *map(number, values.values()), best))
-        rows.append(("starts that agree", *(str(p.n_same) for p in self.partitions.values()), ""))
-        note = f"best_k = {self.best_k} by {self.criterion}."
-        alone = [k for k, p in self.partitions.items() if p.n_same == 1]
+        found = self.partitions.values()
+        header = ["criterion", *(f"k={k}" for k in self.ks)]
+        rows = [[name, *(number(p.criteria[name]) for p in found)] for name in CRITERIA]
+        if len(self.ks) > 1:
+            header.append("best k")
+            for row in rows:
+                row.append(str(_best(self.partitions, row[0])))
+        rows.append(["starts that agree", *(str(p.n_same) for p in found)])
+        notes = [f"best_k = {self.best_k} by {self.criterion}."] if len(self.ks) > 1 else []
+        alone = [str(k) for k, p in self.partitions.items() if p.n_same == 1]
         if alone and self.plan.n_runs() > 1:
-            shown = ", ".join(map(str, alone))
-            note += f" One start alone found the best of k = {shown}: try more n_starts."
+            notes.append(
+                f"One start alone found the best of k = {', '.join(alone)}: try more n_starts."
+            )
         if len(self.grid.subjects) > SILHOUETTES:
-            note += f" Silhouette of {SILHOUETTES} subjects drawn at random."
-        header = ("criterion", *(f"k={k}" for k in self.ks), "best k")
-        return Table("Criteria (larger is better)", header, tuple(rows), 1, note)
+            notes.append(f"Silhouette of {SILHOUETTES} subjects drawn at random.")
+        body = tuple(tuple(row) for row in rows)
+        return Table("Criteria (larger is better)", tuple(header), body, 1, " ".join(notes))
 
 
 # --- helpers --------------------------------------------------------------------------------------
