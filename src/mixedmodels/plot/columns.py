@@ -19,7 +19,7 @@ from mixedmodels.errors import DataError
 from mixedmodels.explore.columns import labels, names_of
 from mixedmodels.explore.columns import numbers as numbers_of
 from mixedmodels.explore.columns import times as times_of
-from mixedmodels.plot.theme import plain
+from mixedmodels.plot.theme import LONGEST, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +120,15 @@ def time_column(data: Any, name: str, role: str) -> tuple[Any, str]:
     return coded(ordered.codes, distinct(ordered.levels), ordered=True), ""
 
 
+def axis_column(data: Any, name: str, role: str) -> Any:
+    """A column of any kind as it stands on an axis: numbers, dates or a categorical."""
+    if not isinstance(read_column(column_values(data, name, role), name), Numeric):
+        found = labels(data, name, role)
+        if found.nature not in ("time", "duration"):
+            return coded(found.codes, distinct(found.levels))
+    return time_column(data, name, role)[0]
+
+
 def _dates(native: Any, name: str) -> Any:
     """Dates and times of any library, by the clock on the wall where they have a zone."""
     import pandas as pd
@@ -161,12 +170,12 @@ def coded(codes: Codes, names: Sequence[str], *, ordered: bool = False) -> Any:
     return pd.Categorical.from_codes(codes, categories=pd.Index(names), ordered=ordered)
 
 
-def distinct(levels: Sequence[object]) -> list[str]:
+def distinct(levels: Sequence[object], longest: int = LONGEST) -> list[str]:
     """Labels as they are drawn; those that read alike once shortened are numbered."""
     seen: dict[str, int] = {}
     out = []
     for level in levels:
-        text = plain(level)
+        text = plain(level, longest)
         seen[text] = seen.get(text, 0) + 1
         out.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
     return out

@@ -125,19 +125,21 @@ def colour_scale(n: int, aesthetic: str = "color") -> Any:
     return scale(values=colours(n))
 
 
-def hide_legend() -> Any:
+def hide_legend() -> theme_type:
     """No legend: the colours repeat what the panels or the axis say."""
-    return drawing().theme(legend_position="none")
+    hidden: theme_type = drawing().theme(legend_position="none")
+    return hidden
 
 
-def size(width: float, height: float) -> Any:
+def size(width: float, height: float) -> theme_type:
     """Size of the figure in inches."""
-    return drawing().theme(figure_size=(width, height))
+    sized: theme_type = drawing().theme(figure_size=(width, height))
+    return sized
 
 
 def slanted(labels: Sequence[str] = (), *, always: bool = False) -> list[Any]:
     """Slanted labels below the plot, where they would not fit side by side."""
-    if not always and sum(len(label) + 2 for label in labels) < ROOM:
+    if not always and len(labels) * max(map(len, labels), default=0) < ROOM:
         return []
     p9 = drawing()
     return [p9.theme(axis_text_x=p9.element_text(rotation=35, ha="right", va="top"))]

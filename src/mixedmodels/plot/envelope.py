@@ -1,0 +1,150 @@
+"""What a correct model would show: curves from simulated responses, and the band they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.arrays import Array
+from mixedmodels.design.basis import standardise
+from mixedmodels.likelihood.working import respond
+from mixedmodels.model.predict import simulate
+from mixedmodels.model.record import Fit
+from mixedmodels.moments.memory import with_response
+from mixedmodels.plot.columns import SEED
+
+# simulated responses; rows of all of them together; seconds they may take; the fewest of use
+N_SIM, MOST_SIMULATED, MOST_SECONDS, FEWEST = 199, 4_000_000, 5.0, 39
+COVERAGE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Where a curve of a correct model lies.
+
+    Attributes
+    ----------
+    middle, low, high : ndarray of shape (m,)
+        Mean of the simulated curves and limits.
+    note : str
+        How the limits came about.
+    """
+
+    middle: Array
+    low: Array
+    high: Array
+    note: str
+
+
+def held(fit: Fit, y: Array) -> Fit:
+    """The model with another response, its relative variances held: beta, sigma and b follow.
+
+    Parameters
+    ----------
+    fit : Fit
+    y : ndarray of shape (n,)
+        With any offset.
+    """
+    values = y if fit.rows.offset is None else y - fit.rows.offset
+    scaled = np.empty(len(values))
+    centre, scale = standardise(values, "the simulated response", fit.rows.weights, scaled)
+    design = replace(fit.design, y_centre=centre, y_scale=scale)
+    rows = replace(fit.rows, y=scaled)
+    moments = with_response(design, rows, fit.moments)
+    working = respond(fit.working, design, moments)
+    objective = replace(fit.objective, blocks=working.blocks)
+    optimum = replace(fit.optimum, at=objective.evaluate(fit.optimum.at.theta))
+    return Fit(
+        design, rows, moments, working, objective, optimum, fit.source, fit.reml, fit.options
+    )
+
+
+def affordable(fit: Fit) -> int:
+    """How many responses can be simulated while a user waits; 0 if too few to be of use."""
+    n_sim = min(N_SIM, MOST_SIMULATED // fit.n_obs)
+    seconds = fit.objective.blocks.seconds if fit.has_random else 0.0
+    if seconds > 0.0:
+        n_sim = min(n_sim, int(MOST_SECONDS / seconds))
+    return n_sim if n_sim >= FEWEST else 0
+
+
+def simulated_band(fit: Fit, curve: Callable[[Fit], Array], n_sim: int) -> Band:
+    """Band of a curve over responses simulated from the model.
+
+    Parameters
+    ----------
+    fit : Fit
+    curve : callable
+        Gives the curve, shape (m,), of a fit.
+    n_sim : int
+
+    Notes
+    -----
+    The relative variances are held at their estimates: each simulated response costs one solution
+    and no search.
+    """
+    rng = np.random.default_rng(SEED)
+    curves = np.stack([curve(held(fit, simulate(fit, 1, rng)[0])) for _ in range(n_sim)])
+    low, high = envelope(curves)
+    text = (
+        f"band: {100 * COVERAGE:g} % of {n_sim} responses simulated from the model stay inside it "
+        "everywhere"
+    )
+    return Band(curves.mean(axis=0), low, high, text)
+
+
+def envelope(curves: Array) -> tuple[Array, Array]:
+    """Limits that hold a share of the curves as wholes.
+
+    Parameters
+    ----------
+    curves : ndarray of shape (n_sim, m)
+
+    Notes
+    -----
+    Directional quantile envelope: deviations from the mean in units of the distance of the
+    quantiles on that side, and the limit that `COVERAGE` of the curves never exceed (Myllymaeki,
+    Mrkvicka, Grabarnik, Seijo and Hahn 2017, J. R. Stat. Soc. B 79, 381-404).
+    """
+    middle = curves.mean(axis=0)
+    below, above = np.quantile(curves, (0.025, 0.975), axis=0)
+    tiny = 1e-12 * max(float(np.abs(curves).max()), 1e-300)
+    down, up = np.maximum(middle - below, tiny), np.maximum(above - middle, tiny)
+    scaled = np.where(curves > middle, (curves - middle) / up, (middle - curves) / down)
+    reach = float(np.quantile(scaled.max(axis=1), COVERAGE))
+    return middle - reach * down, middle + reach * up
+
+
+# --- quantiles ------------------------------------------------------------------------------------
+
+
+def positions(n: int, most: int = 400) -> NDArray[np.intp]:
+    """Ranks that are drawn of n ordered values: all, or the ends and some between."""
+    if n <= most:
+        return np.arange(n)
+    ends = most // 6
+    between = np.linspace(ends, n - 1 - ends, most - 2 * ends).round().astype(np.intp)
+    return np.unique(np.concatenate([np.arange(ends), between, np.arange(n - ends, n)]))
+
+
+def normal_quantiles(ranks: NDArray[np.intp], n: int) -> Array:
+    """Expected normal order statistics, by Blom's plotting positions."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri((ranks + 0.625) / (n + 0.25)), dtype=np.float64)
+
+
+def independent_band(ranks: NDArray[np.intp], n: int) -> Band:
+    """Pointwise band of the order statistics of n independent standard normal values."""
+    from scipy.special import betaincinv, ndtri
+
+    tail = 0.5 * (1.0 - COVERAGE)
+    low, high = (
+        np.asarray(ndtri(betaincinv(ranks + 1.0, n - ranks, q)), dtype=np.float64)
+        for q in (tail, 1.0 - tail)
+    )
+    text = f"band: {100 * COVERAGE:g} % of independent normal values, each rank by itself"
+    return Band(normal_quantiles(ranks, n), low, high, text)
