@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.likelihood.batch import BatchEvaluation, OneFactor, Responses
+from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, Responses, lower_factors
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.optimize import (
     DECREASE_TOLERANCE,
@@ -51,7 +51,7 @@ class BatchOptimum:
 class _Search:
     """State of the minimisation of all responses."""
 
-    design: OneFactor
+    design: BatchDesign
     responses: Responses
     at: BatchEvaluation
     radius: Array
@@ -65,12 +65,14 @@ class _Search:
             return self.design.evaluate(theta, part)
 
 
-def minimise_batch(design: OneFactor, responses: Responses, first: BatchEvaluation) -> BatchOptimum:
+def minimise_batch(
+    design: BatchDesign, responses: Responses, first: BatchEvaluation
+) -> BatchOptimum:
     """Minimise the criterion of every response.
 
     Parameters
     ----------
-    design : OneFactor
+    design : BatchDesign
     responses : Responses
     first : BatchEvaluation
         At the starts; it is written over.
@@ -168,8 +170,7 @@ def _certified(search: _Search) -> NDArray[np.bool_]:
 
 def _false_boundary(template: Template, at: BatchEvaluation, part: slice) -> NDArray[np.bool_]:
     """Whether a direction that a singular covariance does not use would lower the criterion."""
-    factor = np.zeros((len(at.theta), template.q, template.q))
-    factor[:, template.rows, template.cols] = at.theta
+    factor = lower_factors(template, at.theta)
     own, slope = factor[:, part, part], at.by_covariance[:, part, part]
     out = np.zeros(len(own), np.bool_)
     finite = np.isfinite(own).all(axis=(1, 2)) & np.isfinite(slope).all(axis=(1, 2))

@@ -33,6 +33,7 @@ FLOORS = [
     ["model.frames"],
     ["model.fit"],
     ["report"],
+    ["inference.joint"],
     ["inference.replicates"],
     ["inference.bootstrap"],
     ["model.fitted"],

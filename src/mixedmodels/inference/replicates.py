@@ -1,7 +1,7 @@
 """Parametric bootstrap samples of a fitted model, and what models fitted to them estimate.
 
-Models of one grouping factor (and those without) are drawn in moment space and fitted together;
-others are simulated row by row and fitted in turn.
+Models of one grouping factor, and others whose Z has few columns, are drawn in moment space and
+fitted together; the rest are simulated row by row and fitted in turn.
 """
 
 from __future__ import annotations
@@ -15,21 +15,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arrays import Array, cross_products
-from mixedmodels.design.build import Rows
+from mixedmodels.arrays import Array
 from mixedmodels.errors import MixedModelsError, ModelError
 from mixedmodels.inference import parameters
-from mixedmodels.likelihood.batch import BatchEvaluation, OneFactor, Responses
-from mixedmodels.likelihood.covariance import make_template, theta_from_factors
-from mixedmodels.likelihood.draws import Draws, make_draws
-from mixedmodels.likelihood.nested import NestedBlocks, Stage
-from mixedmodels.likelihood.objective import Objective
+from mixedmodels.inference.joint import Joint, holds_rows, join
+from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, OneResponse, Responses
+from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.likelihood.start import away_from_zero
 from mixedmodels.likelihood.working import beta_from_working
 from mixedmodels.model.fit import refit
 from mixedmodels.model.predict import simulate
 from mixedmodels.model.record import Fit
-from mixedmodels.moments.memory import level_sums
 from mixedmodels.optimize import minimise
 from mixedmodels.optimize_batch import minimise_batch
 from mixedmodels.progress import replicate_bar
@@ -97,8 +93,9 @@ def replicate(
     """
     seeds = _Seeds(seed)
     check_count(n_sim)
-    if _one_factor([source, *targets]):
-        return _in_moments(source, targets, n_sim, seeds, progress=progress)
+    joint = join([source, *targets])
+    if joint is not None:
+        return _in_moments(joint, source, targets, n_sim, seeds, progress=progress)
     return _row_by_row(source, targets, n_sim, seeds, progress=progress)
 
 
@@ -132,89 +129,7 @@ def generators(seed: Seed, count: int) -> list[np.random.Generator]:
     return _Seeds(seed).spawn(count)
 
 
-# --- one grouping factor: everything in moment space ---------------------------------------------
-
-
-def _one_factor(fits: Sequence[Fit]) -> bool:
-    """Whether all fits have at most one grouping factor, the same, and the same prior weights."""
-    first = next((fit for fit in fits if fit.has_random), None)
-    if first is None:
-        return len({id(fit) for fit in fits}) == 1 or all(map(_holds_rows, fits))
-    for fit in fits:
-        if fit.has_random and (
-            len(fit.design.groups) != 1 or type(fit.objective.blocks) is not NestedBlocks
-        ):
-            return False
-        if fit is not first and not (_holds_rows(fit) and _holds_rows(first)):
-            return False
-        if fit is not first and (
-            (fit.has_random and not np.array_equal(fit.rows.codes[0], first.rows.codes[0]))
-            or not _same_weights(fit, first)
-        ):
-            return False
-    return True
-
-
-def _holds_rows(fit: Fit) -> bool:
-    return type(fit.rows) is Rows
-
-
-def _same_weights(a: Fit, b: Fit) -> bool:
-    if a.rows.weights is None or b.rows.weights is None:
-        return a.rows.weights is b.rows.weights
-    return np.array_equal(a.rows.weights, b.rows.weights)
-
-
-@dataclass(frozen=True, slots=True)
-class _Joint:
-    """Cross-products of the working columns of all models side by side.
-
-    Attributes
-    ----------
-    zz : ndarray of shape (q, q, n_levels)
-    zx : ndarray of shape (q, p, n_levels)
-    xx : ndarray of shape (p, p)
-    z, x : list of slice
-        Columns of each model.
-    """
-
-    zz: Array
-    zx: Array
-    xx: Array
-    z: list[slice]
-    x: list[slice]
-
-
-def _joint(fits: Sequence[Fit]) -> _Joint:
-    if len(fits) == 1 and fits[0].has_random:
-        blocks: NestedBlocks = fits[0].objective.blocks  # type: ignore[assignment]
-        g, p = blocks.stages[0].g, blocks.cross.shape[0] - 1
-        q = len(g)
-        zz, zx = np.ascontiguousarray(g[:, :q]), np.ascontiguousarray(g[:, q : q + p])
-        return _Joint(zz, zx, blocks.cross[:p, :p], [slice(0, q)], [slice(0, p)])
-    z_rows: list[Array] = []
-    x_rows: list[Array] = []
-    z, x = [], []
-    for fit in fits:
-        recipes = [term.recipe for group in fit.working.terms for term in group]
-        own_z = [row for recipe in recipes for row in recipe.T @ fit.rows.base]
-        own_x = fit.working.fixed.recipe.T @ fit.rows.base
-        z.append(slice(len(z_rows), len(z_rows) + len(own_z)))
-        x.append(slice(len(x_rows), len(x_rows) + len(own_x)))
-        z_rows += own_z
-        x_rows += list(own_x)
-    weights = fits[0].rows.weights
-    xx = cross_products(x_rows, weights) if x_rows else np.empty((0, 0))
-    grouped = next((fit for fit in fits if fit.has_random), None)
-    if grouped is None:
-        return _Joint(np.empty((0, 0, 1)), np.empty((0, len(x_rows), 1)), xx, z, x)
-    n_levels = len(grouped.design.groups[0].levels)
-    q = len(z_rows)
-    sums = level_sums(
-        [*z_rows, *x_rows], weights, grouped.rows.codes[0], n_levels, np.arange(q), counted=False
-    )
-    zz, zx = np.ascontiguousarray(sums[:, :q]), np.ascontiguousarray(sums[:, q:])
-    return _Joint(zz, zx, xx, z, x)
+# --- in moment space, all responses at once ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +137,7 @@ class _Target:
     """One model, ready for batches."""
 
     fit: Fit
-    design: OneFactor
+    design: BatchDesign
     z: slice
     x: slice
     start: Array
@@ -236,19 +151,17 @@ class _Target:
 
 
 def _in_moments(
-    source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
+    joint: Joint,
+    source: Fit,
+    targets: Sequence[Fit],
+    n_sim: int,
+    seeds: _Seeds,
+    *,
+    progress: bool | None,
 ) -> list[Replicates]:
-    fits = list({id(fit): fit for fit in [source, *targets]}.values())
-    joint = _joint(fits)
-    position = {id(fit): i for i, fit in enumerate(fits)}
-    draws = _source_draws(source, joint, joint.z[position[id(source)]])
-    ready = [
-        _target(fit, source, joint, joint.z[position[id(fit)]], joint.x[position[id(fit)]])
-        for fit in targets
-    ]
-    q, p, n_levels = joint.zx.shape
-    size = min(max(CHUNK // max(n_levels * q * (p + 1), 1), 1), MOST_IN_CHUNK)
-    counts = [min(size, n_sim - first) for first in range(0, n_sim, size)]
+    draws = joint.draws(source)
+    ready = [_target(fit, source, joint) for fit in targets]
+    counts = _chunks(joint, n_sim)
     tasks = list(zip(seeds.spawn(len(counts)), counts, strict=True))
 
     def run(task: tuple[np.random.Generator, int]) -> list[Replicates]:
@@ -271,26 +184,18 @@ def _in_moments(
     return [_joined([part[i] for part in parts]) for i in range(len(targets))]
 
 
-def _source_draws(source: Fit, joint: _Joint, own: slice) -> Draws:
-    effect = np.zeros((len(joint.zz), own.stop - own.start))
-    if source.has_random:
-        effect[own] = source.optimum.at.factors[0]
-    return make_draws(joint.zz, joint.zx, joint.xx, source.n_obs, effect, source.residual_scale)
+def _chunks(joint: Joint, n_sim: int) -> list[int]:
+    """Numbers of replicates that are fitted together; the same on every machine."""
+    q, p, n_levels = joint.zx.shape
+    width = q + p + 1 if joint.dense else p + 1
+    size = min(max(CHUNK // max(n_levels * q * width, 1), 1), MOST_IN_CHUNK)
+    return [min(size, n_sim - first) for first in range(0, n_sim, size)]
 
 
-def _target(fit: Fit, source: Fit, joint: _Joint, z: slice, x: slice) -> _Target:
-    templates = fit.working.templates
-    template = templates[0] if templates else make_template([])
-    design = OneFactor(
-        template,
-        np.ascontiguousarray(joint.zz[z, z]),
-        np.ascontiguousarray(joint.zx[z, x]),
-        joint.xx[x, x],
-        fit.n_obs,
-        fit.objective.reml,
-    )
+def _target(fit: Fit, source: Fit, joint: Joint) -> _Target:
+    at = joint.position(fit)
     unit = source.design.y_scale / fit.design.y_scale
-    return _Target(fit, design, z, x, _start(fit), unit)
+    return _Target(fit, joint.design(fit), joint.z[at], joint.x[at], _start(fit), unit)
 
 
 def _start(fit: Fit) -> Array:
@@ -324,23 +229,17 @@ def _fit_batch(target: _Target, source: Fit, responses: Responses) -> Replicates
 
 
 def _settle(
-    design: OneFactor, responses: Responses, at: BatchEvaluation, i: int, start: Array
+    design: BatchDesign, responses: Responses, at: BatchEvaluation, i: int, start: Array
 ) -> bool:
     """Fit one response with the general minimiser; whether it found a certified optimum."""
-    p = len(design.xx)
-    g = np.concatenate([design.zz, design.zx, responses.zy[i][:, None]], axis=1)
-    cross = np.empty((p + 1, p + 1))
-    cross[:p, :p], cross[:p, p], cross[p, :p] = design.xx, responses.xy[i], responses.xy[i]
-    cross[p, p] = responses.yy[i]
-    blocks = NestedBlocks([Stage(g, np.empty(0, np.intp), ())], cross)
-    objective = Objective(blocks, (design.template,), design.n, p, design.reml)
+    criterion: Any = OneResponse(design, responses.take(np.array([i])))
     begin = at.theta[i] if np.isfinite(at.value[i]) else start
     try:
-        found = minimise(objective, begin)
+        found = minimise(criterion, begin)
     except np.linalg.LinAlgError:
         return False
     at.theta[i], at.value[i] = found.at.theta, found.at.value
-    at.beta[i], at.r2[i] = -found.at.profile.coefs[:p], found.at.profile.r2
+    at.beta[i], at.r2[i] = -found.at.profile.coefs[:-1], found.at.profile.r2
     return found.verdict != "not converged"
 
 
@@ -359,7 +258,7 @@ def _row_by_row(
     source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
 ) -> list[Replicates]:
     for fit in [source, *targets]:
-        if not _holds_rows(fit):
+        if not holds_rows(fit):
             raise ModelError(
                 "a bootstrap of this structure needs the rows, which a model loaded from a file "
                 "does not hold: write the file with mm.save(model, path, data=True)"

@@ -1,8 +1,8 @@
-"""Many responses on one design of one grouping factor: the criterion of all of them at once.
+"""Many responses on one design: the criterion of all of them at once.
 
 Model      as in `nested`; each response has its own theta, beta and sigma.
-Storage    arrays of shape (responses, rows, columns, n_levels); what the responses share, Z'Z, Z'X
-           and X'X, is held once.
+Storage    of one grouping factor, arrays of shape (responses, rows, columns, n_levels); what the
+           responses share, Z'Z, Z'X and X'X, is held once. `few_columns` holds several factors.
 Cost       O(responses * n_levels * q * (q + p)**2) per evaluation, the sums over levels in BLAS.
 
 With D = Lambda Lambda' and A = (I + Z'Z D)^-1, every product with V^-1 is one with A:
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.covariance import Template
-from mixedmodels.likelihood.objective import EPSILON, LEAST
+from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,84 @@ class BatchEvaluation:
             getattr(self, name)[where] = getattr(new, name)
 
 
+class BatchDesign(Protocol):
+    """What responses share: the design, and how their criteria are evaluated.
+
+    Attributes
+    ----------
+    template : Template
+        Of all random terms side by side.
+    xx : ndarray of shape (p, p)
+        ``X' W X``.
+    """
+
+    @property
+    def template(self) -> Template:
+        """Entries of Lambda."""
+        ...
+
+    @property
+    def xx(self) -> Array:
+        """``X' W X``."""
+        ...
+
+    @property
+    def nu(self) -> int:
+        """Degrees of freedom of the residual variance."""
+        ...
+
+    def evaluate(self, theta: Array, responses: Responses) -> BatchEvaluation:
+        """Criterion, gradient and Hessian of every response."""
+        ...
+
+
+class OneResponse:
+    """One response of a batch, in the form in which `optimize.minimise` takes a criterion."""
+
+    exact_hessian = True
+    cheap = True
+
+    def __init__(self, design: BatchDesign, response: Responses) -> None:
+        self.design, self.response = design, response
+        self.templates = (design.template,)
+        self.blocks = self
+
+    def evaluate(self, theta: Array) -> Evaluation:
+        """Criterion and its derivatives; the Hessian is kept in `reduced`."""
+        found = self.design.evaluate(theta[None], self.response)
+        if not np.isfinite(found.value[0]):
+            raise np.linalg.LinAlgError("X'V^-1X is not positive definite")
+        coefs = np.append(-found.beta[0], 1.0)
+        profile = Profile(
+            float(found.value[0]),
+            coefs,
+            float(found.r2[0]),
+            np.empty((0, 0)),
+            float(found.rounding[0]),
+        )
+        return Evaluation(
+            theta,
+            profile.value,
+            found.gradient[0],
+            (found.by_covariance[0],),
+            profile,
+            (lower_factors(self.design.template, theta[None])[0],),
+            found.hessian[0],
+            np.empty((0, 0)),
+        )
+
+    def hessian(self, at: Evaluation) -> Array:
+        """Hessian in theta."""
+        return np.asarray(at.reduced)
+
+
+def lower_factors(template: Template, theta: Array) -> Array:
+    """Lambda of many thetas, shape (n, q, q)."""
+    factor = np.zeros((len(theta), template.q, template.q))
+    factor[:, template.rows, template.cols] = theta
+    return factor
+
+
 @dataclass(frozen=True, slots=True)
 class OneFactor:
     """What all responses on one design of one grouping factor share.
@@ -118,8 +197,7 @@ class OneFactor:
         """Criterion, gradient and Hessian of every response at its theta (n_responses, n_theta)."""
         template, nu = self.template, self.nu
         count, q, p = len(theta), template.q, len(self.xx)
-        factor = np.zeros((count, q, q))
-        factor[:, template.rows, template.cols] = theta
+        factor = lower_factors(template, theta)
         relative = factor @ factor.transpose(0, 2, 1)
         inverse, logdet = inverses(self.zz, relative, factor)
         own = _products(inverse, self.zz[None])
@@ -128,7 +206,7 @@ class OneFactor:
             rest[:, a, :p] = sum(inverse[:, a, b, None] * self.zx[b] for b in range(q))
             rest[:, a, p] = sum(inverse[:, a, b] * responses.zy[:, b] for b in range(q))
         cross = self._cross(relative, rest, responses)
-        profile = _solve(cross, logdet, nu, responses.yy, reml=self.reml)
+        profile = solve_fixed(cross, logdet, nu, responses.yy, reml=self.reml)
         return self._derivatives(theta, factor, own, rest, profile)
 
     def _cross(self, relative: Array, rest: Array, responses: Responses) -> Array:
@@ -147,7 +225,7 @@ class OneFactor:
         return cross
 
     def _derivatives(
-        self, theta: Array, factor: Array, own: Array, rest: Array, profile: _Profile
+        self, theta: Array, factor: Array, own: Array, rest: Array, profile: BatchProfile
     ) -> BatchEvaluation:
         template, nu = self.template, self.nu
         count, q, w, n_levels = rest.shape
@@ -177,26 +255,14 @@ class OneFactor:
 
         along = np.matmul(score, factor)
         gradient = 2.0 * along[:, template.rows, template.cols]
-        directions = _directions(template, factor).reshape(count, template.n_theta, q * q)
+        directions = directions_of(template, factor).reshape(count, template.n_theta, q * q)
         inner = quartic.transpose(0, 4, 1, 2, 3).reshape(count, q * q, q * q)
-        turned = directions.transpose(0, 2, 1)
-        traces = directions @ inner @ turned
+        traces = directions @ inner @ directions.transpose(0, 2, 1)
         fixed = directions @ sums.transpose(0, 1, 3, 2, 4).reshape(count, q * q, w * w)
         fixed = fixed.reshape(count, template.n_theta, w, w)
-        twice = fixed @ weight[:, None]
-        shape = (count, template.n_theta, w * w)
-        other = twice.transpose(0, 1, 3, 2).reshape(shape).transpose(0, 2, 1)
-        traces = traces + twice.reshape(shape) @ other
-        hessian = -0.5 * (traces + traces.transpose(0, 2, 1))
-        at = np.matmul(fixed, coefs[:, None, :, None])[..., 0]
-        if not self.reml:
-            at_x = at[..., :p]
-            hessian -= 2.0 * rho[:, None, None] * (at_x @ profile.vcov @ at_x.transpose(0, 2, 1))
-        along_y = np.matmul(at, coefs[:, :, None])[..., 0]
-        share = rho * rho * (1.0 - 1.0 / nu)
-        hessian += share[:, None, None] * along_y[:, :, None] * along_y[:, None]
-        same = template.cols[:, None] == template.cols
-        hessian += np.where(same, 2.0 * score[:, template.rows[:, None], template.rows], 0.0)
+        hessian = assemble_hessian(
+            template, traces, fixed, score, profile, weight, coefs, nu, reml=self.reml
+        )
         return BatchEvaluation(
             theta,
             profile.value,
@@ -209,8 +275,56 @@ class OneFactor:
         )
 
 
+def assemble_hessian(
+    template: Template,
+    traces: Array,
+    fixed: Array,
+    score: Array,
+    profile: BatchProfile,
+    weight: Array,
+    coefs: Array,
+    nu: int,
+    *,
+    reml: bool,
+) -> Array:
+    """Hessians in theta from sums over levels; `curvature` has the formulas.
+
+    Parameters
+    ----------
+    template : Template
+    traces : ndarray of shape (n, m, m)
+        ``tr(V^-1 V_i (V^-1 - 2 V^-1 [X y] N [X y]' V^-1) V_j)``.
+    fixed : ndarray of shape (n, m, w, w)
+        ``[X y]' V^-1 V_i V^-1 [X y]``.
+    score : ndarray of shape (n, q, q)
+    profile : BatchProfile
+    weight : ndarray of shape (n, w, w)
+        ``N``.
+    coefs : ndarray of shape (n, w)
+        ``(-beta, 1)``.
+    nu : int
+    reml : bool
+    """
+    count, m, w, _ = fixed.shape
+    rho = nu / profile.r2
+    twice = fixed @ weight[:, None]
+    other = twice.transpose(0, 1, 3, 2).reshape(count, m, w * w).transpose(0, 2, 1)
+    traces = traces + twice.reshape(count, m, w * w) @ other
+    hessian = -0.5 * (traces + traces.transpose(0, 2, 1))
+    at = np.matmul(fixed, coefs[:, None, :, None])[..., 0]
+    if not reml:
+        at_x = at[..., :-1]
+        hessian -= 2.0 * rho[:, None, None] * (at_x @ profile.vcov @ at_x.transpose(0, 2, 1))
+    along_y = np.matmul(at, coefs[:, :, None])[..., 0]
+    share = rho * rho * (1.0 - 1.0 / nu)
+    hessian += share[:, None, None] * along_y[:, :, None] * along_y[:, None]
+    same = template.cols[:, None] == template.cols
+    hessian += np.where(same, 2.0 * score[:, template.rows[:, None], template.rows], 0.0)
+    return np.asarray(hessian)
+
+
 @dataclass(frozen=True, slots=True)
-class _Profile:
+class BatchProfile:
     """The fixed part of every response, solved."""
 
     value: Array
@@ -220,7 +334,7 @@ class _Profile:
     rounding: Array
 
 
-def _solve(cross: Array, logdet: Array, nu: int, total: Array, *, reml: bool) -> _Profile:
+def solve_fixed(cross: Array, logdet: Array, nu: int, total: Array, *, reml: bool) -> BatchProfile:
     """Fixed effects and criterion from ``[X y]' V^-1 [X y]``; nan where X is lost in Z Lambda."""
     p = cross.shape[1] - 1
     count = len(cross)
@@ -238,7 +352,7 @@ def _solve(cross: Array, logdet: Array, nu: int, total: Array, *, reml: bool) ->
     r2 = np.maximum(r2, LEAST * np.maximum(total, 1e-280))
     value += nu * (1.0 + np.log(2.0 * math.pi * r2 / nu))
     rounding = EPSILON * (np.abs(value) + nu * total / r2)
-    return _Profile(value, beta, r2, vcov, rounding)
+    return BatchProfile(value, beta, r2, vcov, rounding)
 
 
 def _choleskys(matrices: Array) -> Array:
@@ -334,7 +448,7 @@ def _products(left: Array, right: Array) -> Array:
     return np.stack(rows, axis=1)
 
 
-def _directions(template: Template, factor: Array) -> Array:
+def directions_of(template: Template, factor: Array) -> Array:
     """Derivative of ``Lambda Lambda'`` along each theta, (n, n_theta, q, q)."""
     index = np.arange(template.n_theta)
     directions = np.zeros((len(factor), template.n_theta, template.q, template.q))

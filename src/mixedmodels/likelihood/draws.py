@@ -80,7 +80,8 @@ class Draws:
 
     @staticmethod
     def _flat(products: Array) -> Array:
-        return products.transpose(0, 2, 1).reshape(-1, products.shape[1])
+        q, p, n_levels = products.shape
+        return products.transpose(0, 2, 1).reshape(q * n_levels, p)
 
 
 def make_draws(zz: Array, zx: Array, xx: Array, n: int, effect: Array, sigma: float) -> Draws:
