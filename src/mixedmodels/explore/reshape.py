@@ -392,9 +392,8 @@ def _subjects(keys: list[Labels]) -> Labels:
     codes, count = cells(keys, len(keys[0].codes))
     first = first_rows(codes, count)
     order = np.argsort(first)
-    levels = tuple(
-        ", ".join(str(key.levels[key.codes[row]]) for key in keys) for row in first[order]
-    )
+    parts = [tuple(key.levels[key.codes[row]] for key in keys) for row in first[order]]
+    levels = tuple(p[0] if len(p) == 1 else ", ".join(map(str, p)) for p in parts)
     name = ", ".join(key.name for key in keys)
     return replace(keys[0], name=name, codes=rank_of(order)[codes], levels=levels)
 
