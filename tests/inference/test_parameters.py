@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mixedmodels as mm
-from mixedmodels.errors import MixedModelsWarning
+from mixedmodels.errors import MixedModelsWarning, ModelError
 from mixedmodels.inference import parameters
 from tests.reference import data, fits
 
@@ -98,3 +98,30 @@ def test_unidentified_columns_are_left_out_and_repeated_ones_numbered() -> None:
     assert parameters.names(model) == ["sd_x|g", "sigma"]
     assert parameters.names(repeated).count("sd_Intercept|g") == 1
     assert "sd_Intercept|g.1" in parameters.names(repeated)
+
+
+def test_slopes_are_those_by_differences() -> None:
+    for name in ("sleep_rs_ml", "machines_vec_ml", "psyling_vec2_reml", "sleep_wt_reml"):
+        model = fits.reference_fit(name).model
+        ours, theta = parameters.slopes(model), model.optimum.at.theta
+        cors = np.array([n.startswith("cor_") for n in parameters.names(model)])
+
+        def scaled(theta: np.ndarray, log_variance: float) -> np.ndarray:
+            values = parameters.from_theta(model, theta[None], np.exp([0.5 * log_variance]))[0]  # noqa: B023
+            return np.where(cors, np.arctanh(np.where(cors, values, 0.0)), np.log(np.abs(values)))  # noqa: B023
+
+        h = 1e-6
+        for j, step in enumerate(h * np.eye(len(theta))):
+            slope = (scaled(theta + step, 0.1) - scaled(theta - step, 0.1)) / (2.0 * h)
+            assert_allclose(ours[:, j], slope, rtol=1e-5, atol=1e-6)
+        slope = (scaled(theta, 0.1 + h) - scaled(theta, 0.1 - h)) / (2.0 * h)
+        assert_allclose(ours[:, -1], slope, atol=1e-8)
+
+
+def test_choice_of_parameters() -> None:
+    model = fits.reference_fit("sleep_rs_ml").model
+    assert parameters.chosen(model, None) == [0, 1, 2, 3, 4, 5]
+    assert parameters.chosen(model, "theta_") == [0, 1, 2, 3]
+    assert parameters.chosen(model, ["beta_", "sigma"]) == [3, 4, 5]
+    with pytest.raises(ModelError, match="names no parameter of the model; it has sd_Intercept"):
+        parameters.chosen(model, "sd_(Intercept)|Subject")

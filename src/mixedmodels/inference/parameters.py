@@ -8,6 +8,7 @@ Columns whose variance is not identified have none.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
+from mixedmodels.errors import ModelError
 from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.model.record import Fit
 
@@ -100,10 +102,13 @@ def from_theta(fit: Fit, theta: Array, sigma: Array) -> Array:
         In the order of `names` and the user's units; the correlation with a column of no variance
         is nan.
     """
-    theta, sigma = np.asarray(theta, float), np.asarray(sigma, float)
-    every = parameters(fit)
+    return from_factors(fit, _lower(fit, np.asarray(theta, float)), np.asarray(sigma, float))
+
+
+def from_factors(fit: Fit, factors: Sequence[Array], sigma: Array) -> Array:
+    """The same from square roots of the relative covariances, (B, q, q) per grouping factor."""
+    every, roots = parameters(fit), _user_rows(fit, factors)
     out = np.empty((len(sigma), len(every)))
-    roots = _user_factors(fit, theta)
     for at, parameter in enumerate(every[:-1]):
         a, b = roots[parameter.group][:, parameter.row], roots[parameter.group][:, parameter.col]
         if parameter.kind == "sd":
@@ -118,16 +123,92 @@ def from_theta(fit: Fit, theta: Array, sigma: Array) -> Array:
     return out
 
 
-def _user_factors(fit: Fit, theta: Array) -> list[NDArray[np.float64]]:
-    """Relative factor of every grouping factor in the user's columns, (B, q, q)."""
+def chosen(fit: Fit, parm: str | Sequence[str] | None) -> list[int]:
+    """Positions of the parameters asked for, among `names` followed by the fixed effects.
+
+    Parameters
+    ----------
+    fit : Fit
+    parm : str, sequence of str or None
+        Names; ``"theta_"`` stands for all variance parameters, ``"beta_"`` for all fixed effects.
+
+    Raises
+    ------
+    ModelError
+        A name that the model does not have.
+    """
+    variances, every = names(fit), [*names(fit), *fit.term_names]
+    if parm is None:
+        return list(range(len(every)))
+    wanted = [parm] if isinstance(parm, str) else list(parm)
+    whole = {"theta_": variances, "beta_": fit.term_names}
+    unknown = [name for name in wanted if name not in every and name not in whole]
+    if unknown:
+        raise ModelError(
+            f"parm={unknown} names no parameter of the model; it has {', '.join(every)}"
+        )
+    named = {name for part in wanted for name in whole.get(part, [part])}
+    return [i for i, name in enumerate(every) if name in named]
+
+
+def slopes(fit: Fit) -> Array:
+    """Derivatives of log(sd), Fisher's z of correlations and log(sigma), at the estimates.
+
+    Parameters
+    ----------
+    fit : Fit
+
+    Returns
+    -------
+    ndarray of shape (k, m + 1)
+        In the order of `names`, by working theta and log(sigma**2). Not finite where a standard
+        deviation is zero or a correlation one.
+    """
+    every, theta = (
+        parameters(fit),
+        theta_from_factors(fit.working.templates, fit.optimum.at.factors),
+    )
+    roots = _user_rows(fit, _lower(fit, theta[None]))
+    # a small step in each theta moves the rows along these
+    moves = _user_rows(fit, _lower(fit, np.eye(len(theta))))
+    out = np.zeros((len(every), len(theta) + 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for at, parameter in enumerate(every[:-1]):
+            a, b = (roots[parameter.group][0, i] for i in (parameter.row, parameter.col))
+            da, db = (moves[parameter.group][:, i] for i in (parameter.row, parameter.col))
+            by_a, by_b = da @ a / (a @ a), db @ b / (b @ b)
+            if parameter.kind == "sd":
+                out[at, :-1], out[at, -1] = by_a, 0.5
+                continue
+            length = np.sqrt((a @ a) * (b @ b))
+            cor = a @ b / length
+            slope = (da @ b + db @ a) / length - cor * (by_a + by_b)
+            out[at, :-1] = slope / (1.0 - cor * cor)
+    out[-1, -1] = 0.5
+    return out
+
+
+def _lower(fit: Fit, theta: Array) -> list[NDArray[np.float64]]:
+    """``Lambda`` of every grouping factor, (B, q, q), from theta (B, m)."""
     out, start = [], 0
-    for template, terms in zip(fit.working.templates, fit.working.terms, strict=True):
+    for template in fit.working.templates:
         stop = start + template.n_theta
         factor = np.zeros((len(theta), template.q, template.q))
         factor[:, template.rows, template.cols] = theta[:, start:stop]
-        for part, term in zip(template.parts, terms, strict=True):
-            if len(term.kept):
-                factor[:, part, part] = np.linalg.solve(term.root, factor[:, part, part])
         out.append(factor)
         start = stop
+    return out
+
+
+def _user_rows(fit: Fit, factors: Sequence[Array]) -> list[NDArray[np.float64]]:
+    """Square roots of the relative covariances in the user's columns, (B, q, q)."""
+    out = []
+    for factor, template, terms in zip(
+        factors, fit.working.templates, fit.working.terms, strict=True
+    ):
+        rows = np.zeros_like(factor)
+        for part, term in zip(template.parts, terms, strict=True):
+            if len(term.kept):
+                rows[:, part, part] = np.linalg.solve(term.root, factor[:, part, part])
+        out.append(rows)
     return out

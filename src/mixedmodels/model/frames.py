@@ -34,9 +34,7 @@ def fixef(fit: Fit) -> Any:
 def tidy(fit: Fit, ddf: str, level: float) -> Any:
     """Coefficient table; see `FittedModel.tidy`."""
     check_level(level)
-    if ddf not in DDF:
-        raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
-    se, df = _errors(fit, ddf)
+    se, df = standard_errors(fit, ddf)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = fit.beta / se
     p_value = np.full(len(se), math.nan)
@@ -59,8 +57,16 @@ def tidy(fit: Fit, ddf: str, level: float) -> Any:
     )
 
 
-def _errors(fit: Fit, ddf: str) -> tuple[Array, Array]:
-    """Standard errors and degrees of freedom of the coefficients; nan where there are none."""
+def standard_errors(fit: Fit, ddf: str) -> tuple[Array, Array]:
+    """Standard errors and degrees of freedom of the coefficients; nan where there are none.
+
+    Raises
+    ------
+    ModelError
+        An unknown `ddf`.
+    """
+    if ddf not in DDF:
+        raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
     p, se = len(fit.beta), np.sqrt(np.diag(fit.vcov))
     if not fit.has_random:
         return se, np.full(p, float(fit.df_resid))
