@@ -77,20 +77,24 @@ def test_reml_fits_with_the_same_fixed_part_are_ranked():
     assert table["model"].tolist() == ["slope", "L"]
 
 
-def test_reml_fits_with_other_fixed_parts_are_refused():
-    with pytest.raises(mm.ModelError, match=r"'I' and 'L' .*different fixed.*update\(reml=False\)"):
-        mm.aictab({"I": fit(MEAN, True), "L": fit(LINEAR, True)})
+def test_reml_fits_with_other_fixed_parts_are_fitted_again_by_ml():
+    """As `anova` does; the column `criterion` says so, and is there only then."""
+    table = mm.aictab({"I": fit(MEAN, True), "L": fit(LINEAR, True)})
+    by_ml = mm.aictab({"I": fit(MEAN), "L": fit(LINEAR)})
+    assert table.pop("criterion").tolist() == ["ML (refitted)"] * 2
+    assert table["model"].tolist() == by_ml["model"].tolist()
+    numbers = [name for name in by_ml.columns if name != "model"]
+    np.testing.assert_allclose(table[numbers], by_ml[numbers], rtol=1e-8)
 
 
-def test_reml_fits_in_other_units_are_refused():
-    """The same fixed space, but REML criteria 2 log 7 apart."""
+def test_reml_fits_in_other_units_are_fitted_again_by_ml():
+    """The same fixed space, but REML criteria 2 log 7 apart: ML does not depend on the unit."""
     weeks = fit("BW ~ I(time/7) + (1 | animal)", True)
     gap = weeks.criterion - fit(LINEAR, True).criterion
     assert gap == pytest.approx(-2 * np.log(7), abs=1e-8)
-    with pytest.raises(mm.ModelError, match="different units"):
-        mm.aictab({"days": fit(LINEAR, True), "weeks": weeks})
-    # maximum likelihood does not depend on the unit
-    mm.aictab({"days": fit(LINEAR), "weeks": fit("BW ~ I(time/7) + (1 | animal)")})
+    table = mm.aictab({"days": fit(LINEAR, True), "weeks": weeks})
+    assert table["criterion"].tolist() == ["ML (refitted)"] * 2
+    assert table["delta_aicc"].tolist() == pytest.approx([0.0, 0.0], abs=1e-8)
 
 
 def test_reml_and_ml_together_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +21,7 @@ from mixedmodels.inference.anova import (
     random_outside,
     sequential_table,
 )
+from mixedmodels.inference.boundary import at_boundary
 from mixedmodels.inference.ftable import f_table
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
@@ -32,6 +34,8 @@ Criterion: TypeAlias = Literal["aicc", "aic", "bic"]
 SAME = 1e-9
 # logarithms of volumes, deviances: differences that are rounding
 ROUNDING = 1e-6
+# what tables say of REML fits that were fitted again
+REFITTED = "ML (refitted)"
 
 
 def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
@@ -49,20 +53,23 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     frame
         Sorted from the best model: model, k (parameters), aicc, delta_aicc, aicc_weight,
         cum_weight, evidence_ratio (weight of the best over weight of this one). With another `ic`
-        its name stands in the column names.
+        its name stands in the column names. Where REML fits had to be fitted again, a last column,
+        criterion, says ``"ML (refitted)"``.
 
     Raises
     ------
     TypeError
         Something that is not a fitted model.
     ModelError
-        No models; other rows or another response; ML mixed with REML; REML fits with different
-        fixed parts; an unknown `ic`; AICc with as many parameters as rows.
+        No models; other rows or another response; ML mixed with REML; an unknown `ic`; AICc with
+        as many parameters as rows.
 
     Notes
     -----
     ``weight_i = exp(-delta_i / 2) / sum_j exp(-delta_j / 2)``. REML criteria of models with
-    different fixed parts are likelihoods of different data and are never ranked.
+    different fixed parts are likelihoods of different data and are never ranked: such models are
+    fitted again by maximum likelihood, as `anova` does. ML mixed with REML is refused, since one of
+    the two is likely a slip.
 
     References
     ----------
@@ -80,34 +87,73 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     0     L  4   960.93        0.00
     1     I  3  1445.82      484.89
     """
-    if ic not in ("aicc", "aic", "bic"):
-        raise ModelError(f"ic must be 'aicc', 'aic' or 'bic', not {ic!r}")
-    named = named_models(models, "aictab")
-    check_same_rows(named)
-    _check_criterion(named)
-    values = np.array([getattr(fit, ic) for fit in named.values()])
-    _check_finite(named, values)
-    order = np.argsort(values, kind="stable")
-    values = values[order]
-    delta = values - values[0]
-    weight = np.exp(-delta / 2.0)
-    weight /= weight.sum()
+    ranking = rank(models, ic, "aictab")
+    order = np.argsort(ranking.values, kind="stable")
+    delta = ranking.values[order] - ranking.values.min()
     with np.errstate(over="ignore"):
         ratio = np.exp(delta / 2.0)
-    names = list(named)
-    counts = np.array([fit.n_params for fit in named.values()], dtype=np.int64)
-    return to_native(
-        {
-            "model": [names[i] for i in order],
-            "k": counts[order],
-            ic: values,
-            f"delta_{ic}": delta,
-            f"{ic}_weight": weight,
-            "cum_weight": np.cumsum(weight),
-            "evidence_ratio": ratio,
-        },
-        next(iter(named.values())).source.kind,
-    )
+    names, fits = list(ranking.fitted), list(ranking.fitted.values())
+    weight = ranking.weights[order]
+    columns = {
+        "model": [names[i] for i in order],
+        "k": np.array([fits[i].n_params for i in order], dtype=np.int64),
+        ic: ranking.values[order],
+        f"delta_{ic}": delta,
+        f"{ic}_weight": weight,
+        "cum_weight": np.cumsum(weight),
+        "evidence_ratio": ratio,
+    }
+    if ranking.refitted:
+        columns["criterion"] = [REFITTED] * len(fits)
+    return to_native(columns, fits[0].source.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Models with an information criterion that can be compared.
+
+    Attributes
+    ----------
+    given : dict of str to FittedModel
+        As they came.
+    fitted : dict of str to FittedModel
+        The same, or their refits by maximum likelihood.
+    values : ndarray of shape (m,)
+        The criterion, in that order.
+    weights : ndarray of shape (m,)
+        Akaike weights; they sum to one.
+    """
+
+    given: dict[str, FittedModel]
+    fitted: dict[str, FittedModel]
+    values: Array
+    weights: Array
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the criterion is not that of the models as they came."""
+        return self.fitted is not self.given
+
+
+def rank(models: Models, ic: Criterion, caller: str) -> Ranking:
+    """Criterion and weight of each model; see `aictab` for what is refused.
+
+    Parameters
+    ----------
+    models : mapping of str to FittedModel, or sequence of FittedModel
+    ic : {"aicc", "aic", "bic"}
+    caller : str
+        Who asks, for messages.
+    """
+    if ic not in ("aicc", "aic", "bic"):
+        raise ModelError(f"ic must be 'aicc', 'aic' or 'bic', not {ic!r}")
+    given = named_models(models, caller)
+    check_same_rows(given)
+    fitted = _comparable(given)
+    values = np.array([getattr(fit, ic) for fit in fitted.values()])
+    _check_finite(fitted, values)
+    weights = np.exp((values.min() - values) / 2.0)
+    return Ranking(given, fitted, values, weights / weights.sum())
 
 
 def anova(
@@ -133,8 +179,10 @@ def anova(
     -------
     frame
         Several models: model, n_params, aic, bic, loglik, deviance, statistic, df, p_value,
-        criterion; from the fewest parameters to the most, each tested against the row above. Fits
-        by REML are fitted again by ML, and `criterion` then says ``"ML (refitted)"``.
+        p_boundary, criterion, note; from the fewest parameters to the most, each tested against the
+        row above. Fits by REML are fitted again by ML, and `criterion` then says
+        ``"ML (refitted)"``. Where the smaller model sets a variance to zero, `note` says that
+        `p_value` is too large, and `p_boundary` is the right one where theory has it.
 
         One model: term, sum_sq, mean_sq, num_df, den_df, statistic, p_value. The table of type I
         of a model without random terms ends with a row for the residuals.
@@ -157,11 +205,19 @@ def anova(
     Notes
     -----
     The p-value is that of chi-square with as many degrees of freedom as the models differ in
-    parameters. Where the models differ in variances the null hypothesis lies on the boundary of
-    the parameter space and this p-value is too large (for one variance, twice too large: Self and
-    Liang 1987, J. Am. Stat. Assoc. 82, 605-610). Where they differ in fixed effects it is too
-    small when groups are few. Models without random terms get the same likelihood-ratio test here,
-    where R would print an F test.
+    parameters. Where the smaller model sets variances to zero the null hypothesis lies on the
+    boundary of the parameter space and this p-value is too large: for one variance without
+    covariances, twice too large. `p_boundary` then is the upper tail of the equal mixture of
+    chi-squares with df - 1 and df degrees of freedom, if one variance is set to zero (with its
+    covariances, and fixed effects or not) and no variance of the smaller model is estimated as
+    zero; otherwise it is nan, and `pbmodcomp` has the p-value. Where models differ in fixed effects
+    the p-value is too small when groups are few. Models without random terms get the same
+    likelihood-ratio test here, where R would print an F test.
+
+    References
+    ----------
+    Self, S. G. and Liang, K.-Y. (1987), J. Am. Stat. Assoc. 82, 605-610. Stram, D. O. and Lee,
+    J. W. (1994), Biometrics 50, 1171-1177.
 
     Examples
     --------
@@ -203,6 +259,9 @@ def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
     df = np.diff(n_params, prepend=n_params[0])
     # rounding may put the larger model above the smaller by nothing; without df there is no test
     statistic = np.where(df > 0, np.maximum(-np.diff(deviance, prepend=deviance[0]), 0.0), np.nan)
+    boundary = [(np.nan, "")] + [
+        at_boundary(*pair, statistic[k], df[k]) for k, pair in enumerate(pairwise(fits), 1)
+    ]
     return to_native(
         {
             "model": names,
@@ -214,7 +273,9 @@ def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
             "statistic": statistic,
             "df": df,
             "p_value": chi2_probability(statistic, np.maximum(df, 1)),
-            "criterion": ["ML (refitted)" if given[name].reml else "ML" for name in names],
+            "p_boundary": np.array([p for p, _ in boundary]),
+            "criterion": [REFITTED if given[name].reml else "ML" for name in names],
+            "note": [note for _, note in boundary],
         },
         fits[0].source.kind,
     )
@@ -334,42 +395,38 @@ def _same_selection(a: Fit, b: Fit) -> bool:
     return np.array_equal(a.source.complete, b.source.complete)
 
 
-def _check_criterion(named: Mapping[str, FittedModel]) -> None:
-    """Information criteria compare among ML fits, or REML fits with one fixed part.
+def _comparable(named: dict[str, FittedModel]) -> dict[str, FittedModel]:
+    """Models whose criteria compare: as given, or REML fits of different fixed parts by ML.
 
     Raises
     ------
     ModelError
-        Which models do not go together, and how to mend it.
+        ML fits mixed with REML fits.
     """
-    mend = "Fit them by maximum likelihood: m.update(reml=False)"
     restricted = [name for name, fit in named.items() if fit.reml]
     if not restricted:
-        return
+        return named
     if len(restricted) < len(named):
         other = next(name for name, fit in named.items() if not fit.reml)
         raise ModelError(
             f"{quoted(restricted[0])} was fitted by REML and {quoted(other)} by maximum "
-            f"likelihood: their criteria cannot be compared. {mend}"
+            "likelihood: their criteria cannot be compared. Fit them by maximum likelihood: "
+            "m.update(reml=False)"
         )
+    if len(named) == 1 or _same_fixed_part(named):
+        return named
+    return {name: fit.update(reml=False) for name, fit in named.items()}
+
+
+def _same_fixed_part(named: Mapping[str, FittedModel]) -> bool:
+    """Whether the columns of X span one space, with one volume (the REML criterion has it)."""
     (first, reference), *others = named.items()
-    if not others:
-        return
-    space, log_volume = fixed_space(reference, quoted(first))
+    space, volume = fixed_space(reference, quoted(first))
     for name, fit in others:
         other_space, other_volume = fixed_space(fit, quoted(name))
-        pair = f"{quoted(first)} and {quoted(name)}"
-        if not _same_space(space, other_space):
-            raise ModelError(
-                f"{pair} were fitted by REML and have different fixed effects: their criteria "
-                f"cannot be compared. {mend}"
-            )
-        # log|X'V^-1X| is part of the REML criterion, so that units and codings shift it
-        if abs(log_volume - other_volume) > ROUNDING:
-            raise ModelError(
-                f"{pair} were fitted by REML and code the same fixed effects in different units "
-                f"or contrasts, which shifts the REML criterion. {mend}, or code them alike"
-            )
+        if not _same_space(space, other_space) or abs(volume - other_volume) > ROUNDING:
+            return False
+    return True
 
 
 def _same_space(a: Array, b: Array) -> bool:
