@@ -1,10 +1,17 @@
 """Plots of data and models: each function gives a plotnine plot that can be extended with `+`."""
 
+from mixedmodels.plot.clusters import clusters as clusters
+from mixedmodels.plot.clusters import criteria as criteria
 from mixedmodels.plot.compare import coefficients as coefficients
 from mixedmodels.plot.compare import model_weights as model_weights
 from mixedmodels.plot.compare import variance_partition as variance_partition
 from mixedmodels.plot.data import means as means
 from mixedmodels.plot.data import trajectories as trajectories
+from mixedmodels.plot.inference import bootstrap_density as bootstrap_density
+from mixedmodels.plot.inference import influence as influence
+from mixedmodels.plot.inference import profile_density as profile_density
+from mixedmodels.plot.inference import profile_zeta as profile_zeta
+from mixedmodels.plot.inference import residuals_leverage as residuals_leverage
 from mixedmodels.plot.lists import compare_lists as compare_lists
 from mixedmodels.plot.lists import group_intervals as group_intervals
 from mixedmodels.plot.lists import shrinkage as shrinkage
@@ -15,7 +22,6 @@ from mixedmodels.plot.normality import qq_random as qq_random
 from mixedmodels.plot.normality import residual_distribution as residual_distribution
 from mixedmodels.plot.patterns import dropout as dropout
 from mixedmodels.plot.patterns import missingness as missingness
-from mixedmodels.plot.patterns import scatter_matrix as scatter_matrix
 from mixedmodels.plot.random import caterpillar as caterpillar
 from mixedmodels.plot.random import random_pairs as random_pairs
 from mixedmodels.plot.residuals import autocorrelation as autocorrelation
@@ -25,3 +31,5 @@ from mixedmodels.plot.shapes import boxes as boxes
 from mixedmodels.plot.shapes import distribution as distribution
 from mixedmodels.plot.shapes import violins as violins
 from mixedmodels.plot.theme import theme_mixedmodels as theme_mixedmodels
+from mixedmodels.plot.times import correlations as correlations
+from mixedmodels.plot.times import scatter_matrix as scatter_matrix

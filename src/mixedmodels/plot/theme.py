@@ -23,8 +23,8 @@ BASE, ACCENT, INK, MUTED, FAINT = "#0072B2", "#D55E00", "#222222", "#8A8A8A", "#
 NEGATIVE, NEUTRAL, POSITIVE = "#D55E00", "#F7F7F7", "#0072B2"
 # longest text of a label, in characters
 LONGEST = 24
-# the same over a panel
-STRIP = 20
+# the same over a panel, by the number of panels side by side; and over more of them
+STRIP, NARROW = {1: 60, 2: 34, 3: 22}, 20
 # characters that fit side by side below a plot
 ROOM = 64
 # inches
@@ -167,8 +167,8 @@ def wrapped(
     rows, width = panels(n, columns)
 
     def strip(level: str) -> str:  # plotnine asks the labeller for its name: no partial
-        full = f"{name}: {level}" if name else level
-        return full if len(full) <= STRIP else plain(level.replace(r"\$", "$"), STRIP)
+        full, most = f"{name}: {level}" if name else level, STRIP.get(width, NARROW)
+        return full if len(full) <= most else plain(level.replace(r"\$", "$"), most)
 
     facet = p9.facet_wrap([variable], nrow=rows, ncol=width, scales=scales, labeller=strip)
     inches = (max(SIZE[0], min(10.0, 1.0 + 1.9 * width)), max(SIZE[1], min(11.0, 0.9 + 1.8 * rows)))
