@@ -57,14 +57,17 @@ def progress_line() -> Iterator[Report]:
 
 
 @contextmanager
-def replicate_bar(total: int, *, progress: bool | None) -> Iterator[Callable[[int], None]]:
-    """Yield a function that counts replicates done; a bar appears when they take long.
+def replicate_bar(
+    total: int, *, progress: bool | None, what: str = "replicates"
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function that counts replicates (or `what`) done; a bar appears when they take long.
 
     Parameters
     ----------
     total : int
     progress : bool or None
         What the user asked for; None shows it in a terminal or a notebook after some seconds.
+    what : str
     """
     shown = interactive() if progress is None else progress
     if not shown:
@@ -73,7 +76,7 @@ def replicate_bar(total: int, *, progress: bool | None) -> Iterator[Callable[[in
     from tqdm import tqdm
 
     delay = 0.0 if progress else LONG
-    with tqdm(total=total, desc="replicates", delay=delay, leave=False, file=sys.stderr) as bar:
+    with tqdm(total=total, desc=what, delay=delay, leave=False, file=sys.stderr) as bar:
 
         def advance(count: int) -> None:
             bar.update(count)

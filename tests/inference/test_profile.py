@@ -28,6 +28,7 @@ from mixedmodels.errors import (
 from mixedmodels.inference.conditional import Held
 from mixedmodels.inference.profile import profiled
 from tests import naive
+from tests.bad_input.common import base
 from tests.properties.designs import at_theta
 from tests.reference import data, fits, names
 
@@ -304,6 +305,29 @@ def test_boundaries() -> None:
     perfect = limits(fits.reference_fit("cake_sing_reml").model)
     assert perfect["cor_temp.Intercept|replicate"][1] == 1.0
     assert all(low < high for low, high in perfect.values())
+
+
+def test_no_variance_between_groups_at_all() -> None:
+    """Groups with one mean: lme4's spline ends at 0.2217, the dense deviance at 0.22115."""
+    frame = base()
+    frame["y"] += 1.0 - frame.groupby("g")["y"].transform("mean")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        model = mm.lmer("y ~ x + (1 | g)", frame, reml=False)
+    low, high = limits(model)["sd_Intercept|g"]
+    assert low == 0.0
+    X = np.column_stack([np.ones(96), frame["x"]])
+    term = naive.Term(frame["g"].astype("category").cat.codes.to_numpy(), 12, np.ones((96, 1)))
+
+    def deviance(sigma: float) -> float:
+        problem = naive.Problem(X, frame["y"].to_numpy(), (term,))
+        at = naive.Solution(problem, np.array([high / sigma]), reml=False)
+        n = len(X)
+        value = np.linalg.slogdet(at.V)[1] + n * np.log(2.0 * np.pi * sigma**2)
+        return float(value + at.r2 / sigma**2)
+
+    found = optimize.minimize_scalar(deviance, bounds=(0.5, 1.5), method="bounded")
+    assert found.fun == pytest.approx(model.deviance + Z**2, abs=1e-7)
 
 
 def test_undefined_correlation() -> None:

@@ -24,7 +24,7 @@ Method = Literal["wald", "profile", "boot"]
 BootType = Literal["percentile", "basic", "bca"]
 
 # standard error of a logarithm, or of Fisher's z, that says nothing: a variance at zero
-NOTHING = 10.0
+NOTHING = 3.0
 
 
 def confint(

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,13 +23,13 @@ from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
 from mixedmodels.inference import parameters
 from mixedmodels.inference.conditional import Held, Path, coefficient_path, variance_path
-from mixedmodels.inference.parameters import Parameter
 from mixedmodels.inference.satterthwaite import uncertainty
 from mixedmodels.likelihood.objective import Evaluation
 from mixedmodels.likelihood.working import beta_from_working
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.predict import check_level
 from mixedmodels.optimize import descend
+from mixedmodels.progress import replicate_bar
 from mixedmodels.quantiles import two_sided
 from mixedmodels.threads import one_blas_thread
 
@@ -78,7 +79,7 @@ class Profiler:
         sigma = math.sqrt(at.profile.r2 / fit.n_obs)
         self.estimates = self._row(at, sigma)
         self._least = at.profile.value
-        self._errors = _standard_errors(fit, self.variances, self.estimates)
+        self._errors = _standard_errors(fit, self.estimates)
         self._paths: dict[int, Path] = {}
         self._known: dict[int, list[Solution]] = {}
 
@@ -236,18 +237,17 @@ def _start(known: Sequence[Solution], c: float) -> Array:
     return near[0].x + move / max(1.0, float(np.abs(move).max(initial=0.0)))
 
 
-def _standard_errors(fit: FittedModel, variances: Sequence[Parameter], sd: Array) -> Array:
+def _standard_errors(fit: FittedModel, estimates: Array) -> Array:
     """Standard errors in the coordinates of the paths; nan where there are none."""
     slopes = parameters.slopes(fit)
     with np.errstate(invalid="ignore", over="ignore"):
-        spread = np.einsum("ij,jk,ik->i", slopes, uncertainty(fit).covariance, slopes)
-        error = np.sqrt(spread)
-    for i, parameter in enumerate(variances):
-        if parameter.kind == "sd":
-            error[i] *= sd[i]
-        elif parameter.kind == "cor":
-            # d arcsin(rho) = sqrt(1 - rho**2) d atanh(rho)
-            error[i] *= math.sqrt(max(1.0 - sd[i] ** 2, 0.0))
+        error = np.sqrt(np.einsum("ij,jk,ik->i", slopes, uncertainty(fit).covariance, slopes))
+        for i, parameter in enumerate(parameters.parameters(fit)):
+            if parameter.kind == "sd":
+                error[i] *= estimates[i]
+            elif parameter.kind == "cor":
+                # d arcsin(rho) = sqrt(1 - rho**2) d atanh(rho)
+                error[i] *= math.sqrt(max(1.0 - estimates[i] ** 2, 0.0))
     fixed = np.sqrt(np.diag(fit.vcov)) / fit.design.y_scale
     return np.concatenate([error, fixed])
 
@@ -310,15 +310,18 @@ class LikelihoodProfile:
         """
         check_level(level)
         z, profiler = two_sided(level), self._profiler
-        with one_blas_thread(active=profiler.fit.objective.blocks.short_steps):
-            limits = [[profiler.limit(i, side, z) for side in (-1, 1)] for i in self._walks]
-        low, high = np.array(limits).reshape(-1, 2).T
+        limits = np.empty((len(self._walks), 2))
+        with _at_work(profiler, limits.size) as done:
+            for row, i in zip(limits, self._walks, strict=True):
+                for at, side in enumerate((-1, 1)):
+                    row[at] = profiler.limit(i, side, z)
+                    done(1)
         return to_native(
             {
                 "term": self.names,
                 "estimate": profiler.estimates[list(self._walks)],
-                "conf_low": low,
-                "conf_high": high,
+                "conf_low": limits[:, 0],
+                "conf_high": limits[:, 1],
             },
             profiler.fit.source.kind,
         )
@@ -393,12 +396,24 @@ def profile(
         raise ModelError("zeta_max and points must be positive")
     profiler, wanted = profiled(model, parm)
     walks = {}
-    with one_blas_thread(active=profiler.fit.objective.blocks.short_steps):
+    with _at_work(profiler, len(wanted)) as done:
         for i in wanted:
             below = profiler.walk(i, -1, zeta_max, points)
             above = profiler.walk(i, 1, zeta_max, points)
             walks[i] = [*below[::-1], profiler.optimum(i), *above]
+            done(1)
     return LikelihoodProfile(profiler, walks)
+
+
+@contextmanager
+def _at_work(profiler: Profiler, total: int) -> Iterator[Callable[[int], None]]:
+    """One thread where more are in the way, and a bar where it takes long."""
+    fit = profiler.fit
+    with (
+        one_blas_thread(active=fit.objective.blocks.short_steps),
+        replicate_bar(total, progress=fit.options.get("progress"), what="profile") as done,
+    ):
+        yield done
 
 
 def profiled(model: FittedModel, parm: str | Sequence[str] | None) -> tuple[Profiler, list[int]]:

@@ -305,6 +305,8 @@ def beta_from_working(fixed: FixedMap, beta: Array, y_centre: float, y_scale: fl
 
 def inverse_root(fixed: FixedMap) -> Array:
     """``root^-1``: covariance in user units is ``root^-1 C root^-T``."""
+    if not len(fixed.kept):
+        return np.empty((0, 0))
     inverse, _ = lapack.dtrtri(fixed.root)
     return np.asarray(np.triu(inverse))
 
