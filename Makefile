@@ -21,6 +21,7 @@ demo: $(VENV)/.demo
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m benchmarks growth)
+	$(if $(ARGS),,$(BIN)/python -m benchmarks inference)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -1,10 +1,10 @@
-"""Entry point of ``python -m benchmarks``: the cases, ``growth`` or ``report``."""
+"""Entry point of ``python -m benchmarks``: the cases, ``growth``, ``inference`` or ``report``."""
 
 import sys
 
-from benchmarks import growth, report, run
+from benchmarks import growth, inference, report, run
 
-COMMANDS = {"growth": growth.main, "report": report.main}
+COMMANDS = {"growth": growth.main, "inference": inference.main, "report": report.main}
 
 if __name__ == "__main__":
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
