@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from mixedmodels.explore.reshape import to_long as to_long
     from mixedmodels.explore.reshape import to_wide as to_wide
     from mixedmodels.explore.trajectories import cluster_trajectories as cluster_trajectories
+    from mixedmodels.inference.averaging import model_avg as model_avg
+    from mixedmodels.inference.averaging import model_avg_predict as model_avg_predict
+    from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
     from mixedmodels.inference.compare import aictab as aictab
     from mixedmodels.inference.compare import anova as anova
     from mixedmodels.inference.intervals import confint as confint
-    from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
     from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
     from mixedmodels.inference.modcomp import satmodcomp as satmodcomp
     from mixedmodels.inference.pbmodcomp import pb_refdist as pb_refdist
@@ -73,6 +75,8 @@ _HOMES = {
     "lm_list": "explore.lm_list",
     "to_long": "explore.reshape",
     "to_wide": "explore.reshape",
+    "model_avg": "inference.averaging",
+    "model_avg_predict": "inference.averaging",
     "icc": "inference.variance_explained",
     "r2": "inference.variance_explained",
     "save": "model.storage",
