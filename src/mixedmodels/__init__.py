@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
     from mixedmodels.inference.compare import aictab as aictab
     from mixedmodels.inference.compare import anova as anova
+    from mixedmodels.inference.drop1 import drop1 as drop1
     from mixedmodels.inference.intervals import confint as confint
     from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
     from mixedmodels.inference.modcomp import satmodcomp as satmodcomp
     from mixedmodels.inference.pbmodcomp import pb_refdist as pb_refdist
     from mixedmodels.inference.pbmodcomp import pbmodcomp as pbmodcomp
     from mixedmodels.inference.profile import profile as profile
+    from mixedmodels.inference.ranova import ranova as ranova
     from mixedmodels.inference.variance_explained import icc as icc
     from mixedmodels.inference.variance_explained import r2 as r2
     from mixedmodels.model.fitted import FittedModel as FittedModel
@@ -60,6 +62,8 @@ _HOMES = {
     "FittedModel": "model.fitted",
     "aictab": "inference.compare",
     "anova": "inference.compare",
+    "drop1": "inference.drop1",
+    "ranova": "inference.ranova",
     "confint": "inference.intervals",
     "krmodcomp": "inference.modcomp",
     "profile": "inference.profile",

@@ -213,8 +213,12 @@ def test_likelihood_ratio_as_in_r():
             "statistic",
             "df",
             "p_value",
+            "p_boundary",
             "criterion",
+            "note",
         ]
+        assert np.isnan(table["p_boundary"]).all()
+        assert table["note"].tolist() == ["", ""]
         assert table["model"].tolist() == [R_QUADRATIC, R_TREATMENT]
         assert table["n_params"].tolist() == [7, 11]
         assert table["criterion"].tolist() == [criterion] * 2

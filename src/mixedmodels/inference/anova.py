@@ -159,21 +159,43 @@ def random_outside(small: Fit, large: Fit, names: tuple[str, str]) -> list[str]:
     the rows per pair of terms. It sees, for example, that ``(1 | g/f)`` is nested in ``(f | g)``.
     It looks at linear combinations only, not at the sign of variances.
     """
-    theirs = [_Pieces.residual(large), *_Pieces.of(large, names[1])]
-    gram = np.block([[a.products(b) for b in theirs] for a in theirs])
-    length = np.sqrt(np.diag(gram))
-    inverse = np.linalg.pinv(gram / np.outer(length, length), rcond=1e-11, hermitian=True)
-    outside = []
+    span = _Span.of(large, names[1])
     needed = _Pieces.of(small, names[0])
     if not same_weights(small, large):
         needed.append(_Pieces.residual(small))
-    for mine in needed:
-        own = np.diag(mine.products(mine))
-        shared = np.concatenate([other.products(mine) for other in theirs]) / length[:, None]
-        inside = np.einsum("ij,ik,kj->j", shared, inverse, shared)
-        if (own - inside > OUTSIDE_SQUARED * own).any():
-            outside.append(mine.text)
-    return list(dict.fromkeys(outside))
+    return list(dict.fromkeys(mine.text for mine in needed if span.weights(mine) is None))
+
+
+def embedding(small: Fit, large: Fit) -> list[Array] | None:
+    """Covariances of the large model's random terms that make the small model, with all variances.
+
+    Parameters
+    ----------
+    small, large : Fit
+        On the same rows, with the same prior weights.
+
+    Returns
+    -------
+    list of ndarray of shape (q, q), or None
+        Per term, in working columns; those of the small model are taken as multiples of the
+        identity. None when the large model cannot make the small one.
+    """
+    span = _Span.of(large, large.formula)
+    total = np.zeros(len(span.length))
+    for k, mine in enumerate(_Pieces.of(small, small.formula)):
+        weights = span.weights(mine)
+        if weights is None:
+            return None
+        # sizes that differ, so that no two terms cancel
+        total += weights[:, mine.pairs[0] == mine.pairs[1]].sum(axis=1) * (1.0 + k / 3.0)
+    found, start = [], 1
+    for other in span.pieces[1:]:
+        rows, columns = other.pairs
+        half = np.zeros((len(other.columns), len(other.columns)))
+        half[rows, columns] = total[start : start + len(rows)] / 2.0
+        found.append(half + half.T)
+        start += len(rows)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,6 +214,11 @@ class _Pieces:
     text: str
     codes: NDArray[np.int64]
     columns: Array
+
+    @property
+    def pairs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The two columns of each matrix."""
+        return np.triu_indices(len(self.columns))
 
     @classmethod
     def of(cls, fit: Fit, name: str) -> list[_Pieces]:
@@ -226,8 +253,45 @@ class _Pieces:
         )
         every = np.einsum("iac,jbc->ijab", sums, sums, optimize=True)
         symmetric = (every + every.swapaxes(2, 3)) / 2.0
-        rows, columns = np.triu_indices(len(self.columns)), np.triu_indices(len(other.columns))
-        return np.asarray(symmetric[rows][:, columns[0], columns[1]])
+        return np.asarray(symmetric[self.pairs][:, other.pairs[0], other.pairs[1]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Span:
+    """All covariances of the response that a model allows, as a linear space.
+
+    Attributes
+    ----------
+    pieces : list of _Pieces
+        The residual's, then those of the random terms.
+    length : ndarray of shape (m,)
+        Frobenius norm of each matrix.
+    inverse : ndarray of shape (m, m)
+        Of the inner products of the matrices scaled to length one.
+    """
+
+    pieces: list[_Pieces]
+    length: Array
+    inverse: Array
+
+    @classmethod
+    def of(cls, fit: Fit, name: str) -> _Span:
+        """That of a fit; messages call it `name`."""
+        pieces = [_Pieces.residual(fit), *_Pieces.of(fit, name)]
+        gram = np.block([[a.products(b) for b in pieces] for a in pieces])
+        length = np.sqrt(np.diag(gram))
+        scaled = gram / np.outer(length, length)
+        return cls(pieces, length, np.linalg.pinv(scaled, rcond=1e-11, hermitian=True))
+
+    def weights(self, mine: _Pieces) -> Array | None:
+        """Weights with which the matrices make those of a term, (m, pairs); None if they cannot."""
+        own = np.diag(mine.products(mine))
+        shared = np.concatenate([other.products(mine) for other in self.pieces])
+        shared /= self.length[:, None]
+        weights = self.inverse @ shared
+        if (own - np.einsum("ij,ij->j", shared, weights) > OUTSIDE_SQUARED * own).any():
+            return None
+        return np.asarray(weights / self.length[:, None])
 
 
 def same_weights(a: Fit, b: Fit) -> bool:

@@ -30,7 +30,12 @@ def f_table(fit: Fit, kind: str, ddf: str) -> Any:
         raise ModelError(f"type={kind!r} is not known; use 'I', 'II' or 'III'")
     if ddf not in DDF or (ddf == "none" and fit.has_random):
         raise ModelError(f"ddf={ddf!r} is not available here; use {DDF[0]!r} or {DDF[1]!r}")
-    tests = [(term, *_test(fit, L, ddf)) for term, L in hypotheses(fit, kind)]
+    return table_of(fit, hypotheses(fit, kind), ddf)
+
+
+def table_of(fit: Fit, tested: list[tuple[str, Array]], ddf: str) -> Any:
+    """F tests of named hypotheses as a frame."""
+    tests = [(term, *_test(fit, L, ddf)) for term, L in tested]
     statistic = np.array([t[1] for t in tests])
     num_df = np.array([t[2] for t in tests], np.int64)
     den_df = np.array([t[3] for t in tests])
@@ -51,6 +56,8 @@ def f_table(fit: Fit, kind: str, ddf: str) -> Any:
 
 def _test(fit: Fit, L: Array, ddf: str) -> tuple[float, int, float]:
     """Statistic and degrees of freedom of one hypothesis."""
+    if not len(L):
+        return np.nan, 0, np.nan
     if not fit.has_random:
         turn = satterthwaite.independent_rows(L, np.eye(len(fit.beta)), fit.vcov)
         return float(np.square(turn @ fit.beta).sum()) / len(turn), len(turn), float(fit.df_resid)

@@ -160,15 +160,12 @@ def fit_submodel(model: Fit, design: Design, rows: Rows, moments: Moments, *, re
         The larger one.
     design : Design
         Recipes over the same base columns.
-    rows : Rows
-    moments : Moments
-        Those sums that the design asks for.
+    rows, moments : Rows, Moments
+        What the design asks for of the larger model's.
     reml : bool
-
-    Returns
-    -------
-    Fit
     """
+    # as for any fit, digits are looked after once a first search shows the need
+    moments = replace(moments, within=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixedModelsWarning)
         return _optimise(
