@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -238,22 +237,21 @@ def _drop_weak(search: _Search) -> Evaluation | None:
     return best
 
 
-def floored(values: Array) -> Array:
-    """Absolute eigenvalues (last axis), kept away from zero."""
+def _floored(values: Array) -> Array:
+    """Absolute eigenvalues, kept away from zero."""
     absolute = np.abs(values)
-    largest = absolute.max(axis=-1, initial=1e-10, keepdims=True)
-    return np.asarray(np.maximum(absolute, 1e-10 * largest))
+    return np.maximum(absolute, 1e-10 * max(float(absolute.max(initial=0.0)), 1e-10))
 
 
 def _newton_decrease(gradient: Array, values: Array, vectors: Array) -> float:
     along = vectors.T @ gradient
-    return 0.5 * float((along * along / floored(values)).sum())
+    return 0.5 * float((along * along / _floored(values)).sum())
 
 
 def _trust_region_step(gradient: Array, values: Array, vectors: Array, radius: float) -> Array:
     """Minimiser of the model with |eigenvalues| within the radius (bisection on the shift)."""
     along = vectors.T @ gradient
-    curvature = floored(values)
+    curvature = _floored(values)
     step = -along / curvature
     if float(step @ step) <= radius * radius:
         return vectors @ step
@@ -288,9 +286,9 @@ def _snap_to_zero(search: _Search) -> None:
         search.move(new)
 
 
-def alike(value: Any) -> Any:
-    """Difference below which two values of the criterion (or arrays of them) are not told apart."""
-    return 1e-10 * np.maximum(1.0, 1e-3 * np.abs(value))
+def alike(value: float) -> float:
+    """Difference below which two values of the criterion are not told apart."""
+    return 1e-10 * max(1.0, 1e-3 * abs(value))
 
 
 def _truncate(block: Array) -> tuple[Array, bool]:

@@ -19,9 +19,7 @@ from mixedmodels.optimize import (
     DECREASE_TOLERANCE,
     SMALL_FACTOR,
     WEAK,
-    alike,
     falling_direction,
-    floored,
 )
 
 # evaluations after which a response is left to the general minimiser
@@ -147,7 +145,7 @@ def _drop_weak(search: _Search) -> bool:
         theta[:, part] = 0.0
         new = search.evaluate(which, theta)
         old = search.at.value[which]
-        lower = np.flatnonzero(new.value < old - alike(old))
+        lower = np.flatnonzero(new.value < old - _alike(old))
         search.at.put(which[lower], new.take(lower))
         search.stopped[which[lower]] = False
         moved |= bool(len(lower))
@@ -198,13 +196,24 @@ def _eigen(matrices: Array) -> tuple[Array, Array]:
 def _decrease(gradient: Array, values: Array, vectors: Array) -> Array:
     """Decrease that a full Newton step promises, per response."""
     along = np.einsum("nmk,nm->nk", vectors, gradient)
-    return np.asarray(0.5 * (along * along / floored(values)).sum(axis=1))
+    return np.asarray(0.5 * (along * along / _floored(values)).sum(axis=1))
+
+
+def _floored(values: Array) -> Array:
+    """`optimize._floored` of each row."""
+    absolute = np.abs(values)
+    return np.asarray(np.maximum(absolute, 1e-10 * absolute.max(-1, keepdims=True, initial=1e-10)))
+
+
+def _alike(values: Array) -> Array:
+    """`optimize.alike` of each value."""
+    return np.asarray(1e-10 * np.maximum(1.0, 1e-3 * np.abs(values)))
 
 
 def _trust_region_steps(gradient: Array, values: Array, vectors: Array, radius: Array) -> Array:
     """Minimisers of the models with |eigenvalues| within the radii (bisection on the shifts)."""
     along = np.einsum("nmk,nm->nk", vectors, gradient)
-    curvature = floored(values)
+    curvature = _floored(values)
     step = -along / curvature
     far = np.flatnonzero(np.square(step).sum(axis=1) > radius * radius)
     if len(far):
