@@ -122,8 +122,8 @@ def load(name: str, *, backend: Backend = "pandas", shape: Shape = "long") -> An
     animal 58833 on treatment 2, but the numbers that it prints only fit treatment 5, used here.
     Learn the models from these data, never anything about piglets.
 
-    **The others** are as the R packages lme4, nlme, geepack and datasets have them; grouping factors
-    and other labels are categorical (never ordered).
+    **The others** are as the R packages lme4, nlme, geepack and datasets have them; grouping
+    factors and other labels are categorical (never ordered).
 
     References
     ----------
