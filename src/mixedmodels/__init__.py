@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
     from mixedmodels.inference.compare import aictab as aictab
     from mixedmodels.inference.compare import anova as anova
+    from mixedmodels.inference.convergence import check_convergence as check_convergence
     from mixedmodels.inference.drop1 import drop1 as drop1
+    from mixedmodels.inference.emm_grid import EmmGrid as EmmGrid
+    from mixedmodels.inference.emmeans import emmeans as emmeans
+    from mixedmodels.inference.emmeans import emtrends as emtrends
     from mixedmodels.inference.intervals import confint as confint
     from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
     from mixedmodels.inference.modcomp import satmodcomp as satmodcomp
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from mixedmodels.inference.pbmodcomp import pbmodcomp as pbmodcomp
     from mixedmodels.inference.profile import profile as profile
     from mixedmodels.inference.ranova import ranova as ranova
+    from mixedmodels.inference.repeatability import repeatability as repeatability
     from mixedmodels.inference.variance_explained import icc as icc
     from mixedmodels.inference.variance_explained import r2 as r2
     from mixedmodels.model.fitted import FittedModel as FittedModel
@@ -62,7 +67,11 @@ _HOMES = {
     "FittedModel": "model.fitted",
     "aictab": "inference.compare",
     "anova": "inference.compare",
+    "check_convergence": "inference.convergence",
     "drop1": "inference.drop1",
+    "EmmGrid": "inference.emm_grid",
+    "emmeans": "inference.emmeans",
+    "emtrends": "inference.emmeans",
     "ranova": "inference.ranova",
     "confint": "inference.intervals",
     "krmodcomp": "inference.modcomp",
@@ -81,6 +90,7 @@ _HOMES = {
     "to_wide": "explore.reshape",
     "model_avg": "inference.averaging",
     "model_avg_predict": "inference.averaging",
+    "repeatability": "inference.repeatability",
     "icc": "inference.variance_explained",
     "r2": "inference.variance_explained",
     "save": "model.storage",
