@@ -11,7 +11,7 @@ from mixedmodels.errors import ModelError
 from mixedmodels.explore.criteria import CRITERIA
 from mixedmodels.explore.trajectories import LETTERS, TrajectoryClusters
 from mixedmodels.plot.columns import coded, distinct, sample_note, some_rows, time_column
-from mixedmodels.plot.data import time_axis
+from mixedmodels.plot.data import codes_of, joinable, time_axis
 from mixedmodels.plot.theme import (
     ACCENT,
     BASE,
@@ -180,7 +180,7 @@ def criteria(found: TrajectoryClusters, names: Sequence[str] | None = None) -> g
         y="criterion (larger is better)",
         caption="orange: the best number",
     )
-    plot += p9.geom_line(color=BASE, size=0.8)
+    plot += p9.geom_line(data=joinable(frame, codes_of(frame, "criterion")), color=BASE, size=0.8)
     plot += p9.geom_point(p9.aes(color="best"), size=2.4)
     plot += p9.scale_color_manual(values={True: ACCENT, False: BASE})
     plot += p9.scale_x_continuous(breaks=list(found.ks))

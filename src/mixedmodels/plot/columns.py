@@ -32,6 +32,9 @@ MOST_GROUPS = 24
 MOST_TIMES, CLASSES = 40, 20
 # rows and lines drawn
 MOST_POINTS, MOST_ROWS, MOST_LINES = 5_000, 50_000, 300
+# rows of which a density is drawn, whose cost is this times the points of the curve
+MOST_DENSE = 10_000
+WITH_LARGEST = "taken at random, and the largest"
 # what is drawn at random is the same each time
 SEED = 20211006
 
@@ -275,17 +278,18 @@ def some_rows(n: int, most: int, extremes: Array | None = None) -> NDArray[np.in
     """
     if n <= most:
         return np.arange(n)
-    rng = np.random.default_rng(SEED)
-    chosen = rng.choice(n, most, replace=False)
-    if extremes is not None:
-        k = max(1, most // 50)
-        chosen[:k] = np.argpartition(np.abs(extremes), n - k)[n - k :]
-    return np.unique(chosen)
+    chosen = np.random.default_rng(SEED).choice(n, most, replace=False)
+    if extremes is None:
+        return np.sort(chosen)
+    k = max(1, most // 50)
+    largest = np.argpartition(np.abs(extremes), n - k)[n - k :]
+    others = chosen[~np.isin(chosen, largest)]
+    return np.sort(np.concatenate([largest, others[: most - k]]))
 
 
-def sample_note(drawn: int, n: int, what: str = "rows") -> str:
+def sample_note(drawn: int, n: int, what: str = "rows", how: str = "taken at random") -> str:
     """Says how many of how many are drawn, empty if all are."""
-    return "" if drawn >= n else f"{drawn:,} of {n:,} {what} drawn, taken at random"
+    return "" if drawn >= n else f"{drawn:,} of {n:,} {what} drawn, {how}"
 
 
 def some_lines(line: Codes, panel: Codes, most: int) -> tuple[NDArray[np.bool_], int, int]:

@@ -93,7 +93,7 @@ def coefficients(
     if not intercept:
         table = table.iloc[np.flatnonzero(table["term"] != "Intercept")]
     if not len(table):
-        raise ModelError("there is no coefficient but the intercept; use intercept=True")
+        raise ModelError("there is no coefficient to draw (intercept=True draws the intercept too)")
     terms = list(dict.fromkeys(table["term"]))
     frame = pd.DataFrame(
         {

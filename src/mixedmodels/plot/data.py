@@ -105,9 +105,8 @@ def trajectories(
     cell = cells(frame["time"])
     middle = _means_frame(frame, cell, panel, n_groups)
     lines = frame[keep]
-    counts = np.bincount(lines["line"])
-    single = lines[counts[lines["line"]] == 1]
-    many = lines[counts[lines["line"]] > 1]
+    many = joinable(lines, lines["line"].to_numpy())
+    single = lines.drop(many.index)
     colour = {"color": "by"} if by is not None else {}
     style = {} if by is not None else {"color": BASE}
     alpha = float(np.clip(6.0 / np.sqrt(max(drawn / max(n_groups, 1), 1.0)), 0.12, 1.0)) * 0.7
@@ -282,11 +281,16 @@ def _means_frame(
 
 
 def _joined(middle: pd.DataFrame, **style: Any) -> list[Any]:
-    """A line through means, where some level of by has two."""
+    """A line through means, for each level of by that has two."""
     p9 = drawing()
-    groups = middle["by"].value_counts() if "by" in middle else np.array([len(middle)])
+    lines = joinable(middle, codes_of(middle, "by"))
     mapping = {"group": "by"} if "by" in middle else {"group": 1}
-    return [p9.geom_line(p9.aes(**mapping), data=middle, **style)] if max(groups) > 1 else []
+    return [p9.geom_line(p9.aes(**mapping), data=lines, **style)] if len(lines) else []
+
+
+def joinable(frame: pd.DataFrame, line: Codes) -> pd.DataFrame:
+    """Rows of lines with two points or more; plotnine warns of others."""
+    return frame.iloc[np.flatnonzero(np.bincount(line)[line] > 1)]
 
 
 def name_of(by: By, labels: Labels) -> str:

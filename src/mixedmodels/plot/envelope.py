@@ -16,8 +16,10 @@ from mixedmodels.model.record import Fit
 from mixedmodels.moments.memory import with_response
 from mixedmodels.plot.columns import SEED
 
-# simulated responses; rows of all of them together; seconds they may take; the fewest of use
-N_SIM, MOST_SIMULATED, MOST_SECONDS, FEWEST = 199, 4_000_000, 5.0, 39
+# simulated responses; rows of all of them together; seconds that solving them may take
+N_SIM, MOST_SIMULATED, MOST_SECONDS = 199, 4_000_000, 5.0
+# the fewest that make a band, and those that make its middle
+FEWEST, FEW = 39, 5
 COVERAGE = 0.95
 
 
@@ -62,13 +64,33 @@ def held(fit: Fit, y: Array) -> Fit:
     )
 
 
-def affordable(fit: Fit) -> int:
-    """How many responses can be simulated while a user waits; 0 if too few to be of use."""
-    n_sim = min(N_SIM, MOST_SIMULATED // fit.n_obs)
+def model_band(fit: Fit, curve: Callable[[Fit], Array], independent: Band) -> Band:
+    """Where a curve lies if the model is right, as exactly as a user can wait for.
+
+    Parameters
+    ----------
+    fit : Fit
+    curve : callable
+        Gives the curve, shape (m,), of a fit.
+    independent : Band
+        Of independent residuals or effects: its width serves where only the middle of the band can
+        be simulated (large data), and all of it where not even that can (models slow to solve).
+    """
     seconds = fit.objective.blocks.seconds if fit.has_random else 0.0
-    if seconds > 0.0:
-        n_sim = min(n_sim, int(MOST_SECONDS / seconds))
-    return n_sim if n_sim >= FEWEST else 0
+    most = int(MOST_SECONDS / seconds) if seconds > 0.0 else N_SIM
+    n_sim = min(N_SIM, MOST_SIMULATED // fit.n_obs, most)
+    if n_sim >= FEWEST:
+        return simulated_band(fit, curve, n_sim)
+    if most < FEW:
+        return independent
+    middle = _curves(fit, curve, FEW).mean(axis=0)
+    square = float(independent.middle @ independent.middle)
+    # residuals spread less than sigma
+    scale = float(independent.middle @ middle) / square if square > 0.0 else 1.0
+    scale *= np.sqrt(1.0 + 1.0 / FEW)
+    low = middle + scale * (independent.low - independent.middle)
+    high = middle + scale * (independent.high - independent.middle)
+    return Band(middle, low, high, f"band: 95 %, each point by itself, about {FEW} simulations")
 
 
 def simulated_band(fit: Fit, curve: Callable[[Fit], Array], n_sim: int) -> Band:
@@ -86,14 +108,19 @@ def simulated_band(fit: Fit, curve: Callable[[Fit], Array], n_sim: int) -> Band:
     The relative variances are held at their estimates: each simulated response costs one solution
     and no search.
     """
-    rng = np.random.default_rng(SEED)
-    curves = np.stack([curve(held(fit, simulate(fit, 1, rng)[0])) for _ in range(n_sim)])
+    curves = _curves(fit, curve, n_sim)
     low, high = envelope(curves)
     text = (
         f"band: {100 * COVERAGE:g} % of {n_sim} responses simulated from the model stay inside it "
         "everywhere"
     )
     return Band(curves.mean(axis=0), low, high, text)
+
+
+def _curves(fit: Fit, curve: Callable[[Fit], Array], n_sim: int) -> Array:
+    """The curves of simulated responses, shape (n_sim, m)."""
+    rng = np.random.default_rng(SEED)
+    return np.stack([curve(held(fit, simulate(fit, 1, rng)[0])) for _ in range(n_sim)])
 
 
 def envelope(curves: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from mixedmodels.inference.profile import LikelihoodProfile
 from mixedmodels.model.predict import cooks_distance, leverage
 from mixedmodels.model.predict import residuals as residuals_of
 from mixedmodels.model.record import Fit
-from mixedmodels.plot.columns import coded, distinct, sample_note, some_rows
+from mixedmodels.plot.columns import WITH_LARGEST, coded, distinct, sample_note, some_rows
 from mixedmodels.plot.rows import used_rows
 from mixedmodels.plot.theme import (
     ACCENT,
@@ -316,7 +316,7 @@ def influence(m: Fit) -> ggplot:
         {"x": "row", "y": "cooks_distance"},
         x="row of the data",
         y="Cook's distance",
-        caption=note("numbers: rows, from 0", sample_note(drawn, m.n_obs)),
+        caption=note("numbers: rows, from 0", sample_note(drawn, m.n_obs, how=WITH_LARGEST)),
     )
     plot += p9.geom_segment(p9.aes(xend="row", yend=0.0), color=BASE, size=0.5, alpha=0.7)
     plot += p9.geom_point(data=worst, color=ACCENT, size=2.0)
@@ -364,7 +364,7 @@ def residuals_leverage(m: Fit) -> ggplot:
         x="leverage",
         y="residual / sigma",
         size="Cook's distance",
-        caption=note("numbers: rows, from 0", sample_note(drawn, m.n_obs)),
+        caption=note("numbers: rows, from 0", sample_note(drawn, m.n_obs, how=WITH_LARGEST)),
     )
     plot += p9.geom_hline(yintercept=0.0, color=MUTED, size=0.6)
     plot += p9.geom_point(p9.aes(size="cooks_distance"), color=BASE, alpha=0.6, stroke=0)

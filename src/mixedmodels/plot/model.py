@@ -15,8 +15,15 @@ from mixedmodels.explore.columns import take
 from mixedmodels.inference.compare import quoted
 from mixedmodels.model.predict import predict
 from mixedmodels.model.record import Fit
-from mixedmodels.plot.columns import MOST_POINTS, coded, distinct, sample_note, some_rows
-from mixedmodels.plot.data import time_axis
+from mixedmodels.plot.columns import (
+    MOST_POINTS,
+    WITH_LARGEST,
+    coded,
+    distinct,
+    sample_note,
+    some_rows,
+)
+from mixedmodels.plot.data import codes_of, joinable, time_axis
 from mixedmodels.plot.effects import factor_of
 from mixedmodels.plot.rows import column_of, data_of, is_labels, used_rows
 from mixedmodels.plot.smooth import smooth
@@ -91,7 +98,7 @@ def calibration(m: Fit, *, labels: Labels = None) -> ggplot:
         {"x": "fitted", "y": "observed"},
         x=f"fitted: {name}",
         y=f"observed: {name}",
-        caption=note(sample_note(len(drawn), m.n_obs)),
+        caption=note(sample_note(len(drawn), m.n_obs, how=WITH_LARGEST)),
     )
     alpha = float(np.clip(12.0 / np.sqrt(len(drawn)), 0.2, 0.75))
     plot += p9.geom_point(color=BASE, alpha=alpha, size=1.6, stroke=0.2)
@@ -199,12 +206,15 @@ def conditional(
         alpha=0.8 if facets else 0.35,
         **({"color": MUTED} if by is None else {}),
     )
-    plot += p9.geom_line(
-        p9.aes(group="level", **colour),
-        size=0.9 if facets else 0.5,
-        alpha=1.0 if facets else float(np.clip(10.0 / np.sqrt(len(drawn)), 0.4, 0.9)),
-        **style,
-    )
+    lines = joinable(curves, codes_of(curves, "level"))
+    if len(lines):
+        plot += p9.geom_line(
+            p9.aes(group="level", **colour),
+            data=lines,
+            size=0.9 if facets else 0.5,
+            alpha=1.0 if facets else float(np.clip(10.0 / np.sqrt(len(drawn)), 0.4, 0.9)),
+            **style,
+        )
     if is_labels(column):
         plot += p9.geom_point(p9.aes(**colour), size=1.6, **style)
     else:

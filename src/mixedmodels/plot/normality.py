@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.model.predict import residuals as residuals_of
 from mixedmodels.model.record import Fit
-from mixedmodels.plot.columns import MOST_ROWS, coded, distinct, sample_note, some_rows
+from mixedmodels.plot.columns import MOST_DENSE, coded, distinct, sample_note, some_rows
 from mixedmodels.plot.effects import alive_terms, standardised
 from mixedmodels.plot.envelope import (
     Band,
-    affordable,
     independent_band,
+    model_band,
     normal_quantiles,
     positions,
-    simulated_band,
 )
 from mixedmodels.plot.residuals import KINDS
 from mixedmodels.plot.shapes import density_layers
@@ -63,7 +62,8 @@ def qq(m: Fit) -> ggplot:
     The band holds 95 % of the curves of 199 responses simulated from the model, each as a whole:
     a correct model leaves it anywhere once in twenty. The relative variances are held at their
     estimates. Of more than 400 ranks the ends and some between are drawn. With more than 100,000
-    rows (or a model slow to solve) the band is that of independent normal values, rank by rank.
+    rows only the middle of the band is simulated and its width is that of independent values, each
+    rank by itself; all of it is for models that are slow to solve.
 
     Examples
     --------
@@ -75,11 +75,7 @@ def qq(m: Fit) -> ggplot:
     """
     values = residuals_of(m, "scaled")
     ranks = positions(len(values))
-    n_sim = affordable(m)
-    if n_sim:
-        band = simulated_band(m, partial(_ordered, ranks=ranks), n_sim)
-    else:
-        band = independent_band(ranks, len(values))
+    band = model_band(m, partial(_ordered, ranks=ranks), independent_band(ranks, len(values)))
     frame = quantile_frame(np.sort(values)[ranks], ranks, len(values), band)
     plot = canvas(
         frame.rename(columns={"value": "residual"}),
@@ -155,7 +151,7 @@ def residual_distribution(m: Fit) -> ggplot:
 
     p9 = drawing()
     values = residuals_of(m, "scaled")
-    drawn = some_rows(len(values), MOST_ROWS)
+    drawn = some_rows(len(values), MOST_DENSE)
     frame = pd.DataFrame({"residual": values[drawn]})
     sd = float(np.std(values))
     at = np.linspace(values.min() - 0.5 * sd, values.max() + 0.5 * sd, 200)
@@ -228,13 +224,19 @@ def qq_random(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggp
     curve = partial(_ordered_effects, terms=terms, ranks=ranks)
     cuts = np.cumsum([len(r) for r in ranks])[:-1]
     sizes = [len(m.design.groups[k].levels) for k, _, _ in terms]
-    n_sim = affordable(m)
-    if n_sim:
-        whole = simulated_band(m, curve, n_sim)
-        parts = [np.split(part, cuts) for part in (whole.middle, whole.low, whole.high)]
-        bands = [Band(a, b, c, whole.note) for a, b, c in zip(*parts, strict=True)]
-    else:
-        bands = [independent_band(r, n) for r, n in zip(ranks, sizes, strict=True)]
+    own = [independent_band(r, n) for r, n in zip(ranks, sizes, strict=True)]
+    whole = model_band(
+        m,
+        curve,
+        Band(
+            np.concatenate([b.middle for b in own]),
+            np.concatenate([b.low for b in own]),
+            np.concatenate([b.high for b in own]),
+            own[0].note,
+        ),
+    )
+    parts = [np.split(part, cuts) for part in (whole.middle, whole.low, whole.high)]
+    bands = [Band(a, b, c, whole.note) for a, b, c in zip(*parts, strict=True)]
     values = np.split(curve(m), cuts)
     frames = [
         quantile_frame(v, r, n, b) for v, r, n, b in zip(values, ranks, sizes, bands, strict=True)

@@ -12,9 +12,9 @@ from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.model.predict import residuals as residuals_of
 from mixedmodels.model.record import Fit
-from mixedmodels.plot.columns import axis_column, check_groups, sample_note
+from mixedmodels.plot.columns import WITH_LARGEST, axis_column, check_groups, sample_note
 from mixedmodels.plot.data import time_axis
-from mixedmodels.plot.envelope import Band, affordable, simulated_band
+from mixedmodels.plot.envelope import COVERAGE, Band, model_band
 from mixedmodels.plot.rows import (
     cloud,
     column_of,
@@ -38,6 +38,7 @@ from mixedmodels.plot.theme import (
     slanted,
     title,
 )
+from mixedmodels.quantiles import two_sided
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -102,7 +103,7 @@ def residuals(
         {"x": "x", "y": "residual"},
         x=FITTED if against is None else title(against, labels),
         y=KINDS[kind],
-        caption=note(sample_note(len(drawn), len(values))),
+        caption=note(sample_note(len(drawn), len(values), how=WITH_LARGEST)),
     )
     plot += p9.geom_hline(yintercept=0.0, color=MUTED, size=0.6)
     if is_labels(x):
@@ -161,7 +162,7 @@ def scale_location(m: Fit, against: str | None = None, *, labels: Labels = None)
         {"x": "x", "y": "residual"},
         x=FITTED if against is None else title(against, labels),
         y="√ |residual / sigma|",
-        caption=note(sample_note(len(drawn), len(values))),
+        caption=note(sample_note(len(drawn), len(values), how=WITH_LARGEST)),
     )
     plot += points(x, len(drawn))
     plot += curve(x, values)
@@ -223,12 +224,9 @@ def autocorrelation(
     counts = np.array([len(first) for first, _ in pairs])
     correlations = partial(_correlations, order=order, pairs=pairs)
     values = correlations(m)
-    n_sim = affordable(m)
-    if n_sim:
-        band = simulated_band(m, correlations, n_sim)
-    else:
-        half = 1.96 / np.sqrt(counts)
-        band = Band(np.zeros(len(counts)), -half, half, "band: 95 % of independent residuals")
+    half = two_sided(COVERAGE) / np.sqrt(counts)
+    nothing = Band(np.zeros(len(counts)), -half, half, "band: 95 % of independent residuals")
+    band = model_band(m, correlations, nothing)
     frame = pd.DataFrame(
         {
             "lag": np.arange(1, len(counts) + 1),

@@ -8,6 +8,7 @@ import numpy as np
 
 from mixedmodels.arrays import Array
 from mixedmodels.plot.columns import (
+    MOST_DENSE,
     MOST_GROUPS,
     MOST_ROWS,
     Codes,
@@ -166,7 +167,7 @@ def distribution(data: Any, *, response: str, by: By = None, labels: Labels = No
     """
     shown = collect(data, numbers={"response": response}, factors={"by": by})
     n_groups = 0 if by is None else check_groups(shown.frame["by"], by)
-    chosen = some_rows(len(shown.frame), MOST_ROWS)
+    chosen = some_rows(len(shown.frame), MOST_DENSE)
     frame = shown.frame.iloc[chosen]
     plot = canvas(
         frame,

@@ -102,7 +102,7 @@ def scatter_matrix(
         y=title(response, labels),
         subtitle=f"panels: {title(time, labels)}",
         caption=note(
-            sample_note(len(chosen), n_times, "times").replace("taken at random", "evenly spaced"),
+            sample_note(len(chosen), n_times, "times", "evenly spaced"),
             sample_note(len(drawn), len(wide), "subjects"),
             cell.note,
             shown.note,
