@@ -7,8 +7,8 @@ the variance that it gives them, z' Sigma z: random slopes then count as they sh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -20,8 +20,8 @@ from mixedmodels.errors import ModelError
 from mixedmodels.inference.anova import has_rows
 from mixedmodels.likelihood.working import group_recipe
 from mixedmodels.model.record import Fit
-from mixedmodels.report import html
-from mixedmodels.report.layout import Block, Facts, Table, block_text, fixed, number
+from mixedmodels.report.layout import Block, Facts, Table, fixed, number
+from mixedmodels.report.printed import Printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,10 @@ class Parts:
         return math.fsum((self.fixed, *self.groups.values(), self.residual))
 
 
-class Figures(Mapping[str, float]):
+class Figures(Printed, Mapping[str, float]):
     """A few named numbers: attributes, items, a frame of one row, a printed table."""
 
-    __slots__ = ()
-    title: ClassVar[str]
+    heading: ClassVar[str]
     names: ClassVar[tuple[str, ...]]
     kind: Any
 
@@ -76,21 +75,18 @@ class Figures(Mapping[str, float]):
         """The numbers as a frame of one row, in the kind of the user's data."""
         return to_native({name: np.array([self[name]]) for name in self.names}, self.kind)
 
-    def blocks(self) -> list[Block]:
+    def title(self) -> str:
+        """What the numbers are."""
+        return self.heading
+
+    def blocks(self) -> Sequence[Block]:
         """What is printed under the title."""
         return [Facts(tuple((name, fixed(self[name], 4)) for name in self.names))]
-
-    def __repr__(self) -> str:
-        return "\n\n".join([self.title, *map(block_text, self.blocks())])
-
-    def _repr_html_(self) -> str:
-        return html.page(self.title, self.blocks())
 
 
 class _Shares(Figures):
     """Figures that rest on the parts of the variance."""
 
-    __slots__ = ()
     parts: Parts
 
     def parts_frame(self) -> Any:
@@ -117,7 +113,7 @@ class _Shares(Figures):
         sources = ["Fixed part", *parts.groups, "Residual"]
         return sources, [parts.fixed, *parts.groups.values(), parts.residual]
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> Sequence[Block]:
         """The figures, and the table of parts."""
         rows = tuple(
             (source, number(variance), fixed(variance / self.parts.total, 4))
@@ -127,7 +123,7 @@ class _Shares(Figures):
         return [*super().blocks(), table]
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ICC(_Shares):
     """Intraclass correlation of a mixed model; see `icc`.
 
@@ -142,17 +138,17 @@ class ICC(_Shares):
     parts : Parts
     """
 
-    title: ClassVar[str] = "Intraclass correlation"
+    heading: ClassVar[str] = "Intraclass correlation"
     names: ClassVar[tuple[str, ...]] = ("icc_adjusted", "icc_unadjusted")
 
     icc_adjusted: float
     icc_unadjusted: float
     by_group: dict[str, float]
     parts: Parts
-    kind: Any = field(repr=False)
+    kind: Any
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class R2(_Shares):
     """R2 of a mixed model; see `r2`.
 
@@ -165,16 +161,16 @@ class R2(_Shares):
     parts : Parts
     """
 
-    title: ClassVar[str] = "R2 of a mixed model (Nakagawa and Schielzeth; Johnson)"
+    heading: ClassVar[str] = "R2 of a mixed model (Nakagawa and Schielzeth; Johnson)"
     names: ClassVar[tuple[str, ...]] = ("r2_marginal", "r2_conditional")
 
     r2_marginal: float
     r2_conditional: float
     parts: Parts
-    kind: Any = field(repr=False)
+    kind: Any
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LinearR2(Figures):
     """R2 of a model without random terms; see `r2`.
 
@@ -184,12 +180,12 @@ class LinearR2(Figures):
     r2_adjusted : float
     """
 
-    title: ClassVar[str] = "R2 of a linear model"
+    heading: ClassVar[str] = "R2 of a linear model"
     names: ClassVar[tuple[str, ...]] = ("r2", "r2_adjusted")
 
     r2: float
     r2_adjusted: float
-    kind: Any = field(repr=False)
+    kind: Any
 
 
 def icc(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
