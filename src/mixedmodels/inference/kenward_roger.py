@@ -24,6 +24,7 @@ import numpy as np
 from mixedmodels.arrays import Array, eigh
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.satterthwaite import independent_rows, informed_inverse
+from mixedmodels.likelihood.blocks import projected
 from mixedmodels.likelihood.covariance import Template, from_covariance
 from mixedmodels.memory import check_memory
 from mixedmodels.model.record import Fit
@@ -137,9 +138,8 @@ def _fixed_products(fit: Fit, entries: list[_Entry]) -> tuple[Array, Array]:
     blocks, at, p = fit.objective.blocks, fit.optimum.at, fit.objective.p
     m = len(entries)
     spherical = blocks.spherical(at.reduced, at.factors)
-    effects = [np.einsum("ab,bwl->awl", f, u) for f, u in zip(at.factors, spherical, strict=True)]
-    pairs = zip(blocks.fixed_products(), blocks.cross_times(effects), strict=True)
-    scores = [(z - back)[:, :p] for z, back in pairs]
+    right = blocks.fixed_products()
+    scores = [t[:, :p] for t in projected(blocks, at.factors, spherical, right)]
     check_memory(
         24.0 * m * p * sum(t.shape[0] * t.shape[2] for t in scores),
         f"Kenward and Roger's method keeps a product for each of {m} variance parameters, {p} "

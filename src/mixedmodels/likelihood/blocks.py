@@ -1,4 +1,4 @@
-"""The verbs that every block storage type answers."""
+"""The verbs that every block storage type answers, and what follows from them."""
 
 from __future__ import annotations
 
@@ -81,3 +81,11 @@ class Blocks(Protocol):
     ) -> Array:
         """``z' Lambda Omega^-1 Lambda' z`` of rows."""
         ...
+
+
+def projected(
+    blocks: Blocks, factors: Sequence[Array], spherical: Sequence[Array], right: Sequence[Array]
+) -> list[Array]:
+    """``Z'V^-1 W`` of each factor, from ``Omega^-1 Lambda' Z'W`` and ``Z'W``, shape (q, s, L)."""
+    effects = [np.einsum("ab,bsl->asl", f, u) for f, u in zip(factors, spherical, strict=True)]
+    return [z - back for z, back in zip(right, blocks.cross_times(effects), strict=True)]

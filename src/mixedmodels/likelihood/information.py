@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixedmodels.arrays import Array
-from mixedmodels.likelihood.blocks import Blocks
+from mixedmodels.likelihood.blocks import Blocks, projected
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.likelihood.curvature import covariance_directions
 
@@ -56,14 +56,9 @@ def average_information(
     """
     spherical = blocks.spherical(reduced, factors)
     products = blocks.fixed_products()
-    effects = [
-        factor @ np.einsum("qwl,w->ql", u, coefs)
-        for factor, u in zip(factors, spherical, strict=True)
-    ]
-    scores = [
-        np.einsum("qwl,w->ql", z, coefs) - back[:, 0]
-        for z, back in zip(products, blocks.cross_times([e[:, None] for e in effects]), strict=True)
-    ]
+    along = [np.einsum("qwl,w->ql", u, coefs)[:, None] for u in spherical]
+    right = [np.einsum("qwl,w->ql", z, coefs)[:, None] for z in products]
+    scores = [score[:, 0] for score in projected(blocks, factors, along, right)]
     n_theta = sum(t.n_theta for t in templates)
     variates, start = [], 0
     for template, factor, score in zip(templates, factors, scores, strict=True):

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array
-from mixedmodels.likelihood.blocks import Blocks
+from mixedmodels.likelihood.blocks import Blocks, projected
 from mixedmodels.likelihood.covariance import Template, factors_from_theta, theta_from_factors
 from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.information import average_information
@@ -198,16 +198,7 @@ class Objective:
         ``Z'V^-1[X y]`` and ``Omega^-1 Lambda'Z'[X y]``, summed over levels.
         """
         spherical = self.blocks.spherical(at.reduced, at.factors)
-        effects = [
-            np.einsum("ab,bwl->awl", factor, u)
-            for factor, u in zip(at.factors, spherical, strict=True)
-        ]
-        scores = [
-            z - back
-            for z, back in zip(
-                self.blocks.fixed_products(), self.blocks.cross_times(effects), strict=True
-            )
-        ]
+        scores = projected(self.blocks, at.factors, spherical, self.blocks.fixed_products())
         slopes = [np.empty((0, *at.reduced.cross.shape))]
         for template, t, u in zip(self.templates, scores, spherical, strict=True):
             half = np.stack(
