@@ -226,4 +226,4 @@ def block_text(block: Block) -> str:
         body = [line for text in block.paragraphs for line in textwrap.wrap(text, LINE)]
     else:
         body = _table_lines(block) + textwrap.wrap(block.note, LINE)
-    return "\n".join([block.title, *body])
+    return "\n".join([block.title, *body] if block.title else body)
