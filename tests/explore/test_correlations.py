@@ -101,6 +101,7 @@ ROLES = {"id": "id", "time": "t", "response": "y"}
     ("change", "kw", "message"),
     [
         ({"t": [0] * 6}, {}, "one time only .t 0."),
+        ({"id": [1] * 6, "t": range(6)}, {}, "one subject only .id 1."),
         ({"t": [0, 0, 0, 1, 0, 1]}, {}, "id 1 has 2 rows at t 0: correlations over time need one"),
         ({"t": [1, 2, 3, 4, 5, 6]}, {}, "no two of the 6 values of 't'"),
         ({"y": list("abcdef")}, {}, "must hold numbers"),

@@ -179,6 +179,8 @@ DATA = {"id": [1, 1, 2], "t": [0, 7, 0], "g": ["a", "a", "b"], "y": [1.0, 2.0, 3
         ({"g": [None] * 3}, {"by": "g"}, "'g' .* has no values"),
         ({"mean": [1, 1, 2]}, {"by": "mean"}, "has the name of a statistic"),
         ({"y": [dt.date(2024, 1, 1)] * 3}, {}, "must hold numbers"),
+        ({"y": [1e200, 2e200, 3e200]}, {}, r"order 3e\+200: its powers cannot be represented"),
+        ({"y": [1e-200, 0.0, 3e-200]}, {}, "order 3e-200"),
     ],
 )
 def test_refused(change: dict, kw: dict, message: str) -> None:
@@ -204,6 +206,8 @@ def test_refused_arguments() -> None:
         ({"g": pd.Categorical(list("aab"), list("abc"))}, {"by": "g"}, "levels without rows.*'c'"),
         ({"y": [1.0, 2.0, None]}, {"by": "g"}, "no values in the cell g 'b'"),
         ({"t": [0, 0, 0]}, {"id": "id", "time": "t"}, "id 1 has 2 rows at t 0"),
+        ({"id": [1, None, 2]}, {"id": "id"}, "for no subject: 1 row without id"),
+        ({"y": [1.0, 2.0, None]}, {"id": "id"}, "1 subject without any value of 'y': 2"),
         ({"t": ["x", "y", "x"]}, {"time": "t"}, "alphabetical order"),
         ({"t": ["0", "14", "7"]}, {"time": "t"}, "numbers as text"),
     ],

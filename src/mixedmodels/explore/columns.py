@@ -23,6 +23,9 @@ from mixedmodels.errors import DataError, DataWarning, warn
 
 Codes = NDArray[np.int64]
 
+# numbers whose third powers, summed, are representable
+LARGEST, SMALLEST = 1e100, 1e-100
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
@@ -120,7 +123,8 @@ def numbers(frame: Any, name: str, role: str) -> Array:
     Raises
     ------
     DataError
-        No such column, not numbers, infinite values.
+        No such column, not numbers, infinite values, or of an order whose powers cannot be
+        represented.
     """
     raw = read_column(column_values(frame, name, role), name)
     if not isinstance(raw, Numeric):
@@ -138,6 +142,12 @@ def numbers(frame: Any, name: str, role: str) -> Array:
     values = np.array(raw.values, dtype=np.float64)
     if raw.missing is not None:
         values[raw.missing] = np.nan
+    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    if largest > LARGEST or 0.0 < largest < SMALLEST:
+        raise DataError(
+            f"column '{name}' is of the order {largest:.0e}: its powers cannot be represented. "
+            "Change its unit, for example divide it by its standard deviation"
+        )
     return values
 
 
@@ -311,6 +321,17 @@ def warn_unplaced(factors: Sequence[Labels], what: str) -> None:
     ]
     if lost:
         warn(f"{what}: {', '.join(lost)}", DataWarning)
+
+
+def warn_unobserved(ids: Labels, seen: NDArray[np.bool_], what: str) -> None:
+    """Warn of subjects without a row among those seen."""
+    inside = seen & (ids.codes >= 0)
+    counts = np.bincount(ids.codes[inside], minlength=len(ids.levels))
+    lost = [ids.levels[i] for i in np.flatnonzero(counts == 0)]
+    if lost:
+        warn(
+            f"{counted(len(lost), 'subject')} without any value{what}: {listed(lost)}", DataWarning
+        )
 
 
 def quote(level: object) -> str:

@@ -27,6 +27,7 @@ from mixedmodels.explore.columns import (
     quote,
     repeats,
     times,
+    warn_unobserved,
     warn_unplaced,
 )
 from mixedmodels.explore.printing import Printed
@@ -143,7 +144,8 @@ def time_correlations(
     ------
     TypeError, DataError
         Not a data frame or no rows; unknown columns; a response that is not numbers; several values
-        of a subject at one time; a single time; no pair of times with two common subjects.
+        of a subject at one time; a single subject or time; no pair of times with two common
+        subjects.
 
     Warns
     -----
@@ -184,7 +186,7 @@ def time_correlations(
     seen = ~np.isnan(y) & (ids.codes >= 0)
     _check_times(ids, at, seen & (at.codes >= 0))
     found = correlate(ids, at, y, response, kind, (group, count) if factors else None)
-    _warn_unobserved(ids, seen & (at.codes >= 0))
+    warn_unobserved(ids, seen & (at.codes >= 0), " left out")
     _check_pairs(at, found)
     return found
 
@@ -252,7 +254,12 @@ def _tables(
 
 
 def _check_times(ids: Labels, at: Labels, seen: NDArray[np.bool_]) -> None:
-    """Refuse a single time, and several values of a subject at one."""
+    """Refuse a single subject or time, and several values of a subject at one."""
+    if len(ids.levels) == 1:
+        raise DataError(
+            f"there is one subject only ({ids.name} {quote(ids.levels[0])}): correlations over "
+            "time are between subjects"
+        )
     if len(at.levels) == 1:
         raise DataError(
             f"there is one time only ({at.name} {quote(at.levels[0])}): correlations over time "
@@ -263,16 +270,6 @@ def _check_times(ids: Labels, at: Labels, seen: NDArray[np.bool_]) -> None:
         raise DataError(
             f"{twice.describe(ids, at)}: correlations over time need one. Average or drop the "
             "repeats, or give an id that tells them apart"
-        )
-
-
-def _warn_unobserved(ids: Labels, seen: NDArray[np.bool_]) -> None:
-    counts = np.bincount(ids.codes[seen], minlength=len(ids.levels))
-    lost = [ids.levels[i] for i in np.flatnonzero(counts == 0)]
-    if lost:
-        warn(
-            f"{counted(len(lost), 'subject')} without any value left out: {listed(lost)}",
-            DataWarning,
         )
 
 

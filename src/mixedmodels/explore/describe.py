@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
+from mixedmodels.design.grouping import observed
 from mixedmodels.errors import DataError, DataWarning, ModelError, warn
 from mixedmodels.explore.columns import (
     Codes,
@@ -26,6 +27,7 @@ from mixedmodels.explore.columns import (
     repeats,
     take,
     times,
+    warn_unobserved,
     warn_unplaced,
 )
 
@@ -93,7 +95,8 @@ def describe(
     -----
     DataWarning
         Rows without a value in `by` (they count in the total alone), levels without rows, cells
-        without values, subjects with several rows in one cell when `id` and `time` are given.
+        without values; with `id`, subjects without values and rows without subject; with `time`
+        too, subjects with several rows at one time; times that are text.
 
     Notes
     -----
@@ -126,6 +129,9 @@ def describe(
         factors.append(times(frame, time))
     ids = None if id is None else labels(frame, id, "id")
     _check(factors, response, ids, has_time=time is not None)
+    if ids is not None:
+        warn_unplaced([ids], "rows that count for no subject")
+        warn_unobserved(ids, ~np.isnan(y), f" of '{response}'")
 
     every = list(range(len(factors)))
     sets = [every]
@@ -197,12 +203,11 @@ def _cells_of(y: Array, factors: Sequence[Labels], used: list[int], ids: Labels 
     return _Part([rows if k in used else nowhere for k in range(len(factors))], statistics)
 
 
-def _subjects(
-    codes: Codes, count: int, ids: Labels, observed: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    inside = observed & (codes >= 0) & (ids.codes >= 0)
-    pairs = np.unique(codes[inside] * len(ids.levels) + ids.codes[inside])
-    return np.bincount(pairs // len(ids.levels), minlength=count)
+def _subjects(codes: Codes, count: int, ids: Labels, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    inside = seen & (codes >= 0) & (ids.codes >= 0)
+    width = len(ids.levels)
+    pairs, _ = observed(codes[inside] * width + ids.codes[inside], count * width)
+    return np.bincount(pairs // width, minlength=count)
 
 
 def summarise(y: Array, codes: Codes, count: int) -> dict[str, Any]:

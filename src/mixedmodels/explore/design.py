@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.design.frame import to_native
+from mixedmodels.design.grouping import observed
 from mixedmodels.design.levels import Level
 from mixedmodels.errors import DataWarning, warn
 from mixedmodels.explore.columns import (
@@ -247,7 +248,9 @@ def _observations(counts: NDArray[np.int64]) -> dict[str, Any]:
 def _over_time(study: _Study) -> dict[str, Any]:
     group, count, rows = study.group_of_subject()
     width, seen = len(study.at.levels), study.seen
-    pairs = np.unique(study.ids.codes[seen] * width + study.at.codes[seen])
+    pairs, _ = observed(
+        study.ids.codes[seen] * width + study.at.codes[seen], len(study.ids.levels) * width
+    )
     subject, time = pairs // width, pairs % width
     last = np.append(subject[1:] != subject[:-1], True) if len(pairs) else np.empty(0, bool)
     inside = group[subject] >= 0
@@ -310,7 +313,7 @@ def _changes(study: _Study) -> dict[str, Any]:
     for factor in study.factors:
         both = (study.ids.codes >= 0) & (factor.codes >= 0)
         width = len(factor.levels)
-        pairs = np.unique(study.ids.codes[both] * width + factor.codes[both])
+        pairs, _ = observed(study.ids.codes[both] * width + factor.codes[both], len(first) * width)
         subject = pairs // width
         many = np.flatnonzero(np.bincount(subject, minlength=len(first)) > 1)
         for i in many:

@@ -187,6 +187,8 @@ def _warn_few(result: LmList) -> None:
 def _warn_lost(frame: Any, names: Sequence[str], columns: Columns) -> None:
     """Warn of levels without rows, or all of whose rows miss a value."""
     for name in names:
+        if columns.complete is None and not columns.groups[name].order_given:
+            continue  # only declared levels can be without rows
         found, known = labels(frame, name, "group"), set(columns.groups[name].levels)
         lost = [level for level in (*found.levels, *found.unused) if level not in known]
         if lost:
