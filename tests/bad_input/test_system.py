@@ -59,9 +59,15 @@ def test_h04_aictab_refuses_mixtures() -> None:
     reml, ml = mm.lmer(SIMPLE, base()), mm.lmer(SIMPLE, base(), reml=False)
     fewer = mm.lmer(SIMPLE, base().iloc[:80], reml=False)
     fixed = mm.lmer("y ~ x + z + (1|g)", base())
-    for models in ([reml, ml], [ml, fewer], [reml, fixed]):
+    for models in ([reml, ml], [ml, fewer], [reml, ml, fewer]):
         with silence(), pytest.raises(mm.ModelError):
             mm.aictab(models)
+    # REML criteria of other fixed parts are never ranked: ML refits are, and the table says so
+    with silence():
+        table = mm.aictab({"x": reml, "xz": fixed}).set_index("model")
+        by_ml = fixed.update(reml=False).aicc
+    assert table["criterion"].tolist() == ["ML (refitted)"] * 2
+    assert_allclose([table.loc["x", "aicc"], table.loc["xz", "aicc"]], [ml.aicc, by_ml], rtol=1e-9)
 
 
 def test_h09_zero_is_printed_as_zero() -> None:
