@@ -1,0 +1,174 @@
+"""Linear functions of the fixed effects: estimates, standard errors, degrees of freedom, tests.
+
+Worked out in working units, so that covariates far from zero cost no digits. The functions are over
+all columns of X; those that the data do not determine give NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from mixedmodels.arrays import Array, eigh
+from mixedmodels.errors import ModelError
+from mixedmodels.inference import kenward_roger, satterthwaite
+from mixedmodels.model.frames import DDF
+from mixedmodels.model.record import Fit
+from mixedmodels.quantiles import chi2_probability, f_probability
+
+# share of a linear function that may lie outside what the data determine (rounding)
+OUTSIDE = 1e-7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimates:
+    """Estimates of m linear functions.
+
+    Attributes
+    ----------
+    estimate, std_error, df : ndarray of shape (m,)
+        NaN where a function cannot be estimated; infinite df for the normal distribution.
+    rows : ndarray of shape (m, p)
+        Whose products are the covariances, in units of the response squared.
+    """
+
+    estimate: Array
+    std_error: Array
+    df: Array
+    rows: Array
+
+
+def check_ddf(ddf: str) -> None:
+    """Refuse an unknown method.
+
+    Raises
+    ------
+    ModelError
+    """
+    if ddf not in DDF:
+        raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
+
+
+def estimates(fit: Fit, linear: Array, offset: Array, ddf: str) -> Estimates:
+    """Estimate linear functions of the fixed effects.
+
+    Parameters
+    ----------
+    fit : Fit
+    linear : ndarray of shape (m, columns of X)
+    offset : ndarray of shape (m,)
+        Known parts, added to the estimates.
+    ddf : {"satterthwaite", "kenward-roger", "none"}
+
+    Raises
+    ------
+    ModelError
+        Kenward and Roger's method for an ML fit.
+    """
+    fixed, design, at = fit.working.fixed, fit.design, fit.optimum.at
+    user = linear[:, fixed.kept]
+    working = np.asarray(solve_triangular(fixed.root, user.T, trans="T").T)
+    value = offset - working @ at.profile.coefs[:-1] * design.y_scale
+    if fixed.constant is not None:
+        value = value + user @ fixed.constant * design.y_centre
+    unknown = ~estimable(fit, linear)
+    if fit.has_random and ddf == "kenward-roger":
+        vcov = kenward_roger.adjustment(fit).adjusted
+    else:
+        vcov = at.profile.vcov
+    values, vectors = eigh(vcov)
+    half = vectors * np.sqrt(np.maximum(values, 0.0))
+    rows = working @ half * (fit.residual_scale * design.y_scale)
+    error = np.linalg.norm(rows, axis=1)
+    df = _degrees_of_freedom(fit, user, working, ddf, ~unknown & (error > 0.0))
+    return Estimates(
+        np.where(unknown, np.nan, value),
+        np.where(unknown, np.nan, error),
+        np.where(unknown, np.nan, df),
+        rows,
+    )
+
+
+def _degrees_of_freedom(
+    fit: Fit, user: Array, working: Array, ddf: str, wanted: NDArray[np.bool_]
+) -> Array:
+    out = np.full(len(user), np.nan)
+    if not fit.has_random:
+        out[wanted] = fit.df_resid
+    elif ddf == "none":
+        out[wanted] = np.inf
+    elif wanted.any() and ddf == "satterthwaite":
+        out[wanted] = satterthwaite.degrees_of_freedom(fit, user[wanted])
+    elif wanted.any():
+        known = kenward_roger.adjustment(fit)
+        out[wanted] = [kenward_roger.f_parts(known, row[None])[1] for row in working[wanted]]
+    return out
+
+
+def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
+    """Whether the data determine each linear function of all columns of X, shape (m,)."""
+    kept, dropped, relations = _relations(fit)
+    if not len(dropped):
+        return np.ones(len(linear), np.bool_)
+    # a function is determined if it treats a dropped column as the combination that it equals
+    implied = linear[:, kept] @ relations
+    size = np.abs(linear[:, kept]) @ np.abs(relations) + np.abs(linear[:, dropped])
+    gap = np.abs(linear[:, dropped] - implied)
+    return np.asarray((gap <= OUTSIDE * np.maximum(size, 1e-300)).all(axis=1))
+
+
+def _relations(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+    """Kept columns, dropped ones, and the latter as combinations of the former."""
+    kept = fit.working.fixed.kept
+    n_columns = fit.design.x_recipe.shape[1]
+    dropped = np.setdiff1d(np.arange(n_columns), kept)
+    if not len(dropped):
+        return kept, dropped, np.empty((len(kept), 0))
+    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
+    columns = root @ fit.design.x_recipe
+    relations: Any = np.linalg.lstsq(columns[:, kept], columns[:, dropped], rcond=None)[0]
+    # rounding in place of a zero would count as a part of the relation
+    relations[np.abs(relations) < 1e-11 * np.abs(relations).max(initial=0.0)] = 0.0
+    return kept, dropped, relations
+
+
+def joint_test(fit: Fit, linear: Array, ddf: str) -> tuple[float, int, float, float]:
+    """F test that linear functions are zero, as far as they can be estimated.
+
+    Returns
+    -------
+    statistic : float
+    num_df : int
+        Independent functions that the data determine.
+    den_df, p_value : float
+    """
+    L = _estimable_part(fit, linear)[:, fit.working.fixed.kept]
+    if ddf == "kenward-roger" and fit.has_random:
+        statistic, _, num_df, den_df = kenward_roger.f_test(fit, L)
+    elif ddf == "satterthwaite" and fit.has_random:
+        statistic, num_df, den_df = satterthwaite.f_test(fit, L)
+    else:
+        turn = satterthwaite.independent_rows(L, np.eye(len(fit.beta)), fit.vcov)
+        num_df = len(turn)
+        statistic = float(np.square(turn @ fit.beta).sum()) / num_df if num_df else np.nan
+        den_df = np.inf if fit.has_random else float(fit.df_resid)
+    if num_df == 0:
+        return np.nan, 0, np.nan, np.nan
+    if np.isinf(den_df):
+        return statistic, num_df, den_df, float(chi2_probability(statistic * num_df, num_df))
+    return statistic, num_df, den_df, float(f_probability(statistic, num_df, den_df))
+
+
+def _estimable_part(fit: Fit, linear: Array) -> Array:
+    """Combinations of linear functions that the data determine; all of them if each one is."""
+    if estimable(fit, linear).all():
+        return linear
+    kept, dropped, relations = _relations(fit)
+    gap = linear[:, dropped] - linear[:, kept] @ relations
+    left, values, _ = np.linalg.svd(gap, full_matrices=True)
+    rank = int((values > OUTSIDE * values[0]).sum())
+    return np.asarray(left[:, rank:].T @ linear)
