@@ -7,6 +7,7 @@ from mixedmodels.plot.compare import model_weights as model_weights
 from mixedmodels.plot.compare import variance_partition as variance_partition
 from mixedmodels.plot.data import means as means
 from mixedmodels.plot.data import trajectories as trajectories
+from mixedmodels.plot.emm import emmeans as emmeans
 from mixedmodels.plot.inference import bootstrap_density as bootstrap_density
 from mixedmodels.plot.inference import influence as influence
 from mixedmodels.plot.inference import profile_density as profile_density
@@ -22,6 +23,8 @@ from mixedmodels.plot.normality import qq_random as qq_random
 from mixedmodels.plot.normality import residual_distribution as residual_distribution
 from mixedmodels.plot.patterns import dropout as dropout
 from mixedmodels.plot.patterns import missingness as missingness
+from mixedmodels.plot.predictions import effects as effects
+from mixedmodels.plot.predictions import marginal as marginal
 from mixedmodels.plot.random import caterpillar as caterpillar
 from mixedmodels.plot.random import random_pairs as random_pairs
 from mixedmodels.plot.residuals import autocorrelation as autocorrelation

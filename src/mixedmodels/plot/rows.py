@@ -82,15 +82,21 @@ def cloud(x: Any, values: Array) -> tuple[pd.DataFrame, NDArray[np.intp]]:
 
 
 def points(x: Any, n: int) -> Any:
-    """Points, moved aside at random (the same each time) where x has few distinct values."""
-    p9 = drawing()
+    """Points, moved aside at random where x has few distinct values."""
     alpha = float(np.clip(12.0 / np.sqrt(n), 0.2, 0.75))
-    levels = np.unique(x)
-    place = {}
-    if 1 < len(levels) <= FEW and levels.dtype.kind != "M":
+    return drawing().geom_point(color=BASE, alpha=alpha, size=1.6, stroke=0.2, **jitter(x))
+
+
+def jitter(x: Any) -> dict[str, Any]:
+    """A little random width (the same each time) for columns with few distinct values."""
+    if is_labels(x):
+        width = 0.08
+    else:
+        levels = np.unique(x)
+        if not 1 < len(levels) <= FEW or levels.dtype.kind == "M":
+            return {}
         width = 0.08 * float(np.diff(levels).min())
-        place = {"position": p9.position_jitter(width=width, height=0.0, random_state=SEED)}
-    return p9.geom_point(color=BASE, alpha=alpha, size=1.6, stroke=0.2, **place)
+    return {"position": drawing().position_jitter(width=width, height=0.0, random_state=SEED)}
 
 
 def curve(x: Any, y: Array) -> list[Any]:
