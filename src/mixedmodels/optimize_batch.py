@@ -17,7 +17,6 @@ from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, Responses
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.optimize import (
     DECREASE_TOLERANCE,
-    SMALL_FACTOR,
     WEAK,
     falling_direction,
 )
@@ -171,12 +170,13 @@ def _false_boundary(template: Template, at: BatchEvaluation, part: slice) -> NDA
     factor = lower_factors(template, at.theta)
     own, slope = factor[:, part, part], at.by_covariance[:, part, part]
     out = np.zeros(len(own), np.bool_)
+    tolerance = 1e-7 * np.maximum(1.0, 1e-3 * np.abs(at.value))
     finite = np.isfinite(own).all(axis=(1, 2)) & np.isfinite(slope).all(axis=(1, 2))
-    smallest = np.full(len(own), np.inf)
-    smallest[finite] = np.linalg.svd(own[finite], compute_uv=False)[:, -1]
-    for i in np.flatnonzero(smallest < SMALL_FACTOR):
-        tolerance = 1e-7 * max(1.0, 1e-3 * abs(float(at.value[i])))
-        out[i] = falling_direction(own[i], slope[i], tolerance) is not None
+    # no direction falls more than the lowest eigenvalue of the slope
+    falls = np.zeros(len(own), np.bool_)
+    falls[finite] = np.linalg.eigvalsh(slope[finite])[:, 0] < -tolerance[finite]
+    for i in np.flatnonzero(falls):
+        out[i] = falling_direction(own[i], slope[i], float(tolerance[i])) is not None
     return out
 
 
