@@ -96,8 +96,8 @@ def drop1(
     >>> mm.drop1(m, test="Chisq")[["term", "n_params", "aic", "statistic", "df"]].round(2)
             term  n_params     aic  statistic  df
     0     <none>        11  844.35        NaN   0
-    1       time        10  921.12      78.78   1
-    2  I(time^2)        10  905.18      62.84   1
+    1       time        10  923.29      80.95   1
+    2  I(time^2)        10  903.76      61.41   1
     3     treatm         7  836.49       0.14   4
     """
     if not isinstance(m, Fit):

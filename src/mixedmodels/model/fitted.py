@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from mixedmodels.arrays import Array
 from mixedmodels.inference.bootstrap import Bootstrap, bootstrap
+from mixedmodels.inference.convergence import ConvergenceCheck, check_convergence
+from mixedmodels.inference.pca import RandomEffectsPCA, pca
 from mixedmodels.model import frames
 from mixedmodels.model.fit import fit_model, refit, update
 from mixedmodels.model.predict import (
@@ -328,6 +330,71 @@ class FittedModel(Fit):
             progress=progress,
             wrap=FittedModel.of,
         )
+
+    def check_convergence(
+        self,
+        n_starts: int = 8,
+        *,
+        seed: int | np.random.Generator | np.random.SeedSequence | None = 1,
+        progress: bool | None = None,
+    ) -> ConvergenceCheck:
+        """Fit again from dispersed starts; see `mixedmodels.check_convergence`.
+
+        Parameters
+        ----------
+        n_starts : int, default 8
+            Number of random starts, beside four others.
+        seed : int, Generator or SeedSequence, default 1
+        progress : bool, optional
+
+        Returns
+        -------
+        ConvergenceCheck
+            Prints as a table of criterion and theta per start, with a verdict.
+
+        Raises
+        ------
+        ModelError
+            A model without random terms; n_starts or seed that cannot be used.
+        """
+        return check_convergence(self, n_starts, seed=seed, progress=progress)
+
+    def pca(self) -> RandomEffectsPCA:
+        """Principal components of the random effects: which directions the data support.
+
+        Returns
+        -------
+        RandomEffectsPCA
+            Prints as a table per grouping factor, with a sentence; `frame` has group, component,
+            sd, proportion and cumulative, `loadings` what each component is made of.
+
+        Raises
+        ------
+        ModelError
+            A model without random terms.
+
+        Notes
+        -----
+        Of the relative covariance, in the units of the columns, as ``rePCA`` of R's lme4 does it.
+        Standard deviations and proportions change with these units; the number of directions with
+        variance does not, nor does the share of the weakest in the message, which is taken over
+        the rows of the data (the eigenvalues of the covariance in orthonormal columns).
+
+        References
+        ----------
+        Bates, D., Kliegl, R., Vasishth, S. and Baayen, H. (2015), Parsimonious Mixed Models,
+        arXiv:1506.04967.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.pca().frame().round(4)
+            group  component      sd  proportion  cumulative
+        0  animal          1  1.6297      0.9968      0.9968
+        1  animal          2  0.0917      0.0032      1.0000
+        """
+        return pca(self)
 
     def refit(self, y: ArrayLike) -> FittedModel:
         """Fit the same model to another response on the same rows.
