@@ -54,6 +54,14 @@ def test_text_fits_a_terminal(models):
     assert "3 models side by side" in text
 
 
+def test_models_without_names_are_numbered(models):
+    table = mm.tab_model(*models.values())
+    assert table.names == ("(1)", "(2)", "(3)")
+    assert "(1) BW ~ time + (1 | animal); (2) BW ~ time" in table.note
+    assert max(map(len, str(table).splitlines())) <= 98
+    assert mm.tab_model(models["growth"]).names == ("(1)",)
+
+
 def test_labels_names_stars_and_digits(models):
     table = mm.tab_model(
         models["growth"],

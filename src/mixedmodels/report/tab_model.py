@@ -18,12 +18,14 @@ from mixedmodels.model.frames import standard_errors
 from mixedmodels.model.predict import check_level
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
-from mixedmodels.report.layout import Block, Table, clean
+from mixedmodels.report.layout import Block, Prose, Table, clean, shorten
 from mixedmodels.report.printed import Printed
 
 FIXED, RANDOM, MODEL = "Fixed effects", "Random effects", "Model"
 # models whose cells fit beside each other in a terminal
 ABREAST = 2
+# longest head of a model there
+HEAD = 16
 # rows in the order of the literature, whatever models have them
 ORDER = ("σ²", "τ₀₀", "τ₁₁", "ρ₀₁", "ICC", "N ", "Obs", "Marg", "Cond", "R²", "Adj")
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -88,12 +90,12 @@ class ModelTable(Printed):
                 own = [row for row in self.rows if row.section == section]
                 if own:
                     out.append(self._text_table(section, own, part))
-        return out
+        return [*out, Prose("Notes", (self.note,))] if self.note else out
 
     def _text_table(self, section: str, rows: Sequence[Row], part: range) -> Table:
         header = [""]
         for i in part:
-            header += [self.names[i], f"{100 * self.level:g} % CI", "p"]
+            header += [shorten(self.names[i], HEAD), f"{100 * self.level:g} % CI", "p"]
         wide = section == FIXED
         body = []
         for row in rows:
@@ -102,8 +104,8 @@ class ModelTable(Printed):
                 cells += row.cells[i] if wide else row.cells[i][:1]
             body.append(tuple(cells))
         if not wide:
-            header = ["", *(self.names[i] for i in part)]
-        return Table(section, tuple(header), tuple(body), 1, self.note if wide else "")
+            header = ["", *(shorten(self.names[i], HEAD) for i in part)]
+        return Table(section, tuple(header), tuple(body), 1)
 
     def frame(self) -> Any:
         """The table as a frame of text: section, term, then three columns per model."""
@@ -216,7 +218,7 @@ def tab_model(
     *models : FittedModel
         Or one mapping of names to models, or one sequence.
     names : sequence of str, optional
-        Heads of the columns; the formulas by default.
+        Heads of the columns; by default numbers, and a note with the formulas.
     labels : mapping of str to str, optional
         Other names for terms and grouping factors.
     level : float
@@ -257,7 +259,12 @@ def tab_model(
     """
     given: Any = models[0] if len(models) == 1 and not isinstance(models[0], Fit) else models
     fits = list(named_models(given, "tab_model").items())
-    heads = [name for name, _ in fits] if names is None else [str(name) for name in names]
+    if names is not None:
+        heads = [str(name) for name in names]
+    elif isinstance(given, Mapping):
+        heads = [name for name, _ in fits]
+    else:
+        heads = [f"({i})" for i in range(1, len(fits) + 1)]
     if len(heads) != len(fits):
         raise ModelError(f"tab_model got {len(heads)} names for {len(fits)} models")
     check_level(level)
@@ -279,7 +286,12 @@ def tab_model(
             Row(section, key, tuple(column[section].get(key, ("", "", "")) for column in columns))
             for key in every
         ]
-    note = "* p < 0.05, ** p < 0.01, *** p < 0.001" if stars else ""
+    notes = ["* p < 0.05, ** p < 0.01, *** p < 0.001"] if stars else []
+    if names is None and not isinstance(given, Mapping):
+        notes += [
+            f"{head} {clean(fit.formula)}" for head, (_, fit) in zip(heads, fits, strict=True)
+        ]
+    note = "; ".join(notes)
     return ModelTable(tuple(heads), tuple(rows), level, note, fits[0][1].source.kind)
 
 
