@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from mixedmodels.model.fitted import lmer as lmer
     from mixedmodels.model.storage import load as load
     from mixedmodels.model.storage import save as save
-    from mixedmodels.report.tab_model import tab_model as tab_model
+    from mixedmodels.output.tab_model import tab_model as tab_model
 
 _FOLDERS = ("datasets", "plot")
 _HOMES = {
@@ -95,7 +95,7 @@ _HOMES = {
     "icc": "inference.variance_explained",
     "r2": "inference.variance_explained",
     "save": "model.storage",
-    "tab_model": "report.tab_model",
+    "tab_model": "output.tab_model",
     "load": "model.storage",
     **dict.fromkeys(
         (

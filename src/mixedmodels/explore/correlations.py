@@ -33,7 +33,7 @@ from mixedmodels.explore.columns import (
 from mixedmodels.explore.printing import Printed
 from mixedmodels.explore.time_names import text_of
 from mixedmodels.memory import check_memory
-from mixedmodels.report.layout import Block, Table, fixed, number
+from mixedmodels.output.layout import Block, Table, fixed, number
 
 # times whose matrices are printed
 MOST_PRINTED = 12

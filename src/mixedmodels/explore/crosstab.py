@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import FrameKind, to_native
 from mixedmodels.explore.columns import counted
+from mixedmodels.output import html
+from mixedmodels.output.layout import Block, Table, block_text, fixed, p_value
 from mixedmodels.quantiles import chi2_probability
-from mixedmodels.report import html
-from mixedmodels.report.layout import Block, Table, block_text, fixed, p_value
 
 # tables drawn where Fisher's test has no closed form
 DRAWN = 9999

@@ -33,7 +33,7 @@ from mixedmodels.explore.columns import (
 )
 from mixedmodels.explore.printing import Printed
 from mixedmodels.memory import check_memory
-from mixedmodels.report.layout import Block, Facts, Prose, Table, fixed, shorten
+from mixedmodels.output.layout import Block, Facts, Prose, Table, fixed, shorten
 
 # times beyond which patterns over time are not formed: each subject has times of its own
 MOST_TIMES = 100

@@ -26,7 +26,7 @@ from mixedmodels.explore.printing import Printed
 from mixedmodels.explore.time_names import text_of
 from mixedmodels.model.predict import residuals
 from mixedmodels.model.record import Fit
-from mixedmodels.report.layout import Block, Facts, Table, fixed, number, shorten_words
+from mixedmodels.output.layout import Block, Facts, Table, fixed, number, shorten_words
 
 # times beyond which the caller must choose some
 MOST_TIMES = 100

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixedmodels.report import html
-from mixedmodels.report.layout import Block, block_text
+from mixedmodels.output import html
+from mixedmodels.output.layout import Block, block_text
 
 
 class Printed:

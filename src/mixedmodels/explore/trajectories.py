@@ -24,8 +24,8 @@ from mixedmodels.explore.options import (
 )
 from mixedmodels.explore.partitions import SILHOUETTES, Partition, Plan, Search
 from mixedmodels.explore.starts import STARTS
-from mixedmodels.report import html
-from mixedmodels.report.layout import Block, Facts, Table, block_text, number
+from mixedmodels.output import html
+from mixedmodels.output.layout import Block, Facts, Table, block_text, number
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # times whose means the summary shows

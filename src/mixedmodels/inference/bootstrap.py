@@ -22,10 +22,10 @@ from mixedmodels.inference.replicates import (
 )
 from mixedmodels.model.predict import check_level, simulate
 from mixedmodels.model.record import Fit
+from mixedmodels.output.layout import Block, Table, number
+from mixedmodels.output.printed import Printed
 from mixedmodels.progress import replicate_bar
 from mixedmodels.quantiles import normal_probability, normal_quantile
-from mixedmodels.report.layout import Block, Table, number
-from mixedmodels.report.printed import Printed
 
 Statistic: TypeAlias = Callable[[Any], Any]
 Kind: TypeAlias = Literal["percentile", "basic", "bca"]

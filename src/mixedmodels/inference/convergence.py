@@ -17,9 +17,9 @@ from mixedmodels.likelihood.covariance import Template, theta_from_factors, tria
 from mixedmodels.model.fit import theta_from_moments
 from mixedmodels.model.record import Fit
 from mixedmodels.optimize import minimise
+from mixedmodels.output.layout import Block, Prose, Table, fixed, number
+from mixedmodels.output.printed import Printed
 from mixedmodels.progress import replicate_bar
-from mixedmodels.report.layout import Block, Prose, Table, fixed, number
-from mixedmodels.report.printed import Printed
 from mixedmodels.threads import one_blas_thread
 
 # difference of criteria from which on optima are two, for a criterion of size up to a million

@@ -17,7 +17,7 @@ from mixedmodels.inference.adjust import Family, check_adjustment, critical_valu
 from mixedmodels.inference.contrasts import ALL_PAIRS, default_adjustment, make_contrasts
 from mixedmodels.inference.emm_report import html_page, text_page
 from mixedmodels.inference.estimates import Estimates, estimates, joint_test
-from mixedmodels.inference.grid_variables import Variable, unknown_name
+from mixedmodels.inference.grid_variables import Variable, near_miss
 from mixedmodels.inference.reference_grid import Averages
 from mixedmodels.inference.response_scale import Scale
 from mixedmodels.model.predict import check_level
@@ -320,7 +320,10 @@ class EmmGrid:
         names = [v.name for v in self.variables]
         for name in outer:
             if name not in names:
-                raise unknown_name(name, names, "by", self.fit)
+                raise ModelError(
+                    f"by: {name!r} is no variable of this table{near_miss(name, names)}; they are "
+                    f"{', '.join(names)}"
+                )
         inner = [name for name in names if name not in outer]
         cells = self.averages.cells
         own = cells[:, [names.index(name) for name in outer]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mixedmodels.report import html
-from mixedmodels.report.layout import Block, Prose, Table, block_text, number, shorten
+from mixedmodels.output import html
+from mixedmodels.output.layout import Block, Prose, Table, block_text, number, shorten
 
 # rows shown; the frame has the rest
 MOST_ROWS = 120

@@ -187,8 +187,8 @@ class _Plan:
         check_ddf(ddf)
         check_level(level)
         self.fit, self.ddf, self.level, self.weights = model, ddf, level, weights
-        self.at = frozenset(at or ())
         self.grid = reference_grid(model, at)
+        self.at = frozenset(at or ())
         self.specs, self.by = _with_outer(self.grid, *_names(self.grid, specs, by))
 
     def table(

@@ -82,13 +82,19 @@ def read_variables(fit: Fit, at: Mapping[str, Any] | None) -> tuple[dict[str, Va
 
 def unknown_name(name: Any, known: Sequence[str], what: str, fit: Fit) -> ModelError:
     """The error for a name that the grid does not have."""
-    near = get_close_matches(str(name), known, n=1)
     groups = {v for group in fit.design.groups for v in group.variables}
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = near_miss(name, known)
     if name in groups:
-        hint = ", it is a grouping factor of random terms: for its levels see coef() and predict()"
-    has = f"has {', '.join(known)}" if known else "has none"
-    return ModelError(f"{what}: {name!r} is no variable of the fixed part{hint}; it {has}")
+        hint = ", but a grouping factor of random terms: for its levels see coef() and predict()"
+    has = f"they are {', '.join(known)}" if known else "there are none"
+    return ModelError(f"{what}: {name!r} is no variable of the fixed part{hint}; {has}")
+
+
+def near_miss(name: Any, known: Sequence[str]) -> str:
+    """A question about the name that was perhaps meant."""
+    same = [other for other in known if other.casefold() == str(name).casefold()]
+    near = same or get_close_matches(str(name), known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _checked_at(
@@ -195,12 +201,10 @@ def _levels(name: str, known: Sequence[Level], given: tuple[Any, ...] | None) ->
     chosen = []
     for value in given:
         if _text(value) not in by_text:
-            near = get_close_matches(_text(value), by_text, n=1)
             shown = ", ".join(repr(level) for level in known[:12])
             raise ModelError(
-                f"at: {value!r} is no level of '{name}'"
-                + (f" (did you mean {by_text[near[0]]!r}?)" if near else "")
-                + f"; its levels are {shown}{', ...' if len(known) > 12 else ''}"
+                f"at: {value!r} is no level of '{name}'{near_miss(_text(value), list(by_text))}; its "
+                f"levels are {shown}{', ...' if len(known) > 12 else ''}"
             )
         chosen.append(by_text[_text(value)])
     return tuple(dict.fromkeys(chosen))

@@ -20,8 +20,8 @@ from mixedmodels.errors import ModelError
 from mixedmodels.inference.anova import has_rows
 from mixedmodels.likelihood.working import group_recipe
 from mixedmodels.model.record import Fit
-from mixedmodels.report.layout import Block, Facts, Table, fixed, number
-from mixedmodels.report.printed import Printed
+from mixedmodels.output.layout import Block, Facts, Table, fixed, number
+from mixedmodels.output.printed import Printed
 
 
 @dataclass(frozen=True, slots=True)

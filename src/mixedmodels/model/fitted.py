@@ -23,7 +23,7 @@ from mixedmodels.model.predict import (
     simulate,
 )
 from mixedmodels.model.record import Fit
-from mixedmodels.report.text import Summary, one_line
+from mixedmodels.output.text import Summary, one_line
 
 
 class FittedModel(Fit):

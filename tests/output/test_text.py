@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import mixedmodels as mm
-from mixedmodels.report.layout import (
+from mixedmodels.output.layout import (
     LINE,
     Table,
     align,
@@ -21,7 +21,7 @@ from mixedmodels.report.layout import (
     shorten_words,
     width,
 )
-from mixedmodels.report.text import Summary, one_line
+from mixedmodels.output.text import Summary, one_line
 
 SLOPES = """\
 Linear mixed model fit by REML

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mixedmodels.model.record import Fit
-from mixedmodels.report import html
-from mixedmodels.report.content import blocks, groups, title
-from mixedmodels.report.layout import block_text, fixed, shorten, shorten_words
+from mixedmodels.output import html
+from mixedmodels.output.content import blocks, groups, title
+from mixedmodels.output.layout import block_text, fixed, shorten, shorten_words
 
 
 def one_line(fit: Fit) -> str:

@@ -17,9 +17,9 @@ from mixedmodels.inference.variance_explained import icc, r2
 from mixedmodels.model.frames import standard_errors
 from mixedmodels.model.predict import check_level
 from mixedmodels.model.record import Fit
+from mixedmodels.output.layout import Block, Prose, Table, clean, shorten
+from mixedmodels.output.printed import Printed
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
-from mixedmodels.report.layout import Block, Prose, Table, clean, shorten
-from mixedmodels.report.printed import Printed
 
 FIXED, RANDOM, MODEL = "Fixed effects", "Random effects", "Model"
 # models whose cells fit beside each other in a terminal

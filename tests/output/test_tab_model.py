@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import mixedmodels as mm
-from mixedmodels.report.tab_model import figure
+from mixedmodels.output.tab_model import figure
 
 
 @pytest.fixture(scope="module")

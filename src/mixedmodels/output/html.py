@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from mixedmodels.report.layout import Block, Facts, Prose, Table, clean, columns
+from mixedmodels.output.layout import Block, Facts, Prose, Table, clean, columns
 
 # colours are the page's own, so that light and dark notebooks both work
 STYLE = """<style>

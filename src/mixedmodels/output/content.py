@@ -11,8 +11,7 @@ from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.satterthwaite import degrees_of_freedom
 from mixedmodels.model.record import Fit
-from mixedmodels.quantiles import f_probability, t_probability, t_tails
-from mixedmodels.report.layout import (
+from mixedmodels.output.layout import (
     Block,
     Facts,
     Prose,
@@ -25,6 +24,7 @@ from mixedmodels.report.layout import (
     shorten_words,
     width,
 )
+from mixedmodels.quantiles import f_probability, t_probability, t_tails
 
 # relative standard deviation that the optimiser's verdict counts as zero
 ZERO = 1e-5
