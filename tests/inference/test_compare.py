@@ -7,9 +7,11 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import mixedmodels as mm
 from mixedmodels import demo
+from tests.reference import data
 
 R_QUADRATIC = "BW ~ time + I(time^2) + (time | animal)"
 R_TREATMENT = "BW ~ time + I(time^2) + treatm + (time | animal)"
@@ -332,6 +334,90 @@ def test_a_wrong_sign_of_a_variance_is_noticed():
         large = mm.lmer("y ~ 1 + (1 | animal/half)", frame, reml=False)
     with pytest.warns(mm.DataWarning, match="fits worse"):
         mm.anova(small, large)
+
+
+# --- the boundary ---------------------------------------------------------------------------------
+
+NOTE = "boundary: p-value conservative; see mm.pbmodcomp"
+
+
+@pytest.mark.parametrize("entry", data.figures("lrt"), ids=lambda entry: entry["id"])
+def test_chains_of_lme4_and_their_boundaries(entry):
+    """R's figures, and which steps set a variance to zero: one each, with `lower` covariances."""
+    lower = {"dbar": 0, "nested": 0, "both": 0}
+    frame = data.load(entry["dataset"])
+    models = {name: mm.lmer(f, frame, reml=False) for name, f in entry["models"].items()}
+    table = mm.anova(models)
+    assert table["model"].tolist() == [row["model"] for row in entry["table"]]
+    ours = ["n_params", "aic", "bic", "loglik", "deviance", "statistic"]
+    theirs = ["npar", "AIC", "BIC", "logLik", "deviance", "Chisq"]
+    for row, figures in zip(table.to_dict("records"), entry["table"], strict=True):
+        expected = [np.nan if figures[name] is None else figures[name] for name in theirs]
+        assert [row[name] for name in ours] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+        if figures["p"] is not None:
+            assert row["p_value"] == pytest.approx(figures["p"], rel=1e-6)
+        zero = row["model"] in lower
+        assert row["note"] == (NOTE if zero else "")
+        half = row["p_value"] / 2 if zero else np.nan
+        assert row["p_boundary"] == pytest.approx(half, rel=1e-9, nan_ok=True)
+
+
+BOUNDARY = [
+    # one variance with its covariance, alone and with fixed effects
+    ("BW ~ time + (1 | animal)", "BW ~ time + (time | animal)", 1, 2),
+    ("BW ~ 1 + (1 | animal)", "BW ~ time + x + (time | animal)", 1, 4),
+    ("BW ~ I(time + 2000) + (1 | animal)", "BW ~ time + (I(time + 2000) | animal)", 1, 2),
+    # two variances: no equal mixture
+    ("BW ~ time + (1 | animal)", "BW ~ time + (time + x | animal)", 2, 5),
+    ("BW ~ time + x", "BW ~ time + x + (time || animal)", 2, 2),
+]
+
+
+@pytest.mark.parametrize(("small", "large", "zeros", "df"), BOUNDARY)
+def test_variances_that_the_smaller_model_sets_to_zero(small, large, zeros, df):
+    smaller = fit(small) if "|" in small else mm.lm(small, piglets())
+    row = mm.anova(smaller, fit(large)).iloc[1]
+    assert (row["df"], row["note"]) == (df, NOTE)
+    mixture = stats.chi2.sf(row["statistic"], [df - 1, df]).mean() if zeros == 1 else np.nan
+    assert row["p_boundary"] == pytest.approx(mixture, rel=1e-9, nan_ok=True)
+
+
+INSIDE = [
+    # a covariance, not a variance
+    ("BW ~ time + (time || animal)", "BW ~ time + (time | animal)"),
+    # equal variances, equal covariances: inside the larger model's space
+    ("BW ~ time + (1 | animal/half)", "BW ~ time + (0 + half | animal)"),
+    # fixed effects alone
+    ("BW ~ time + (1 | animal)", "BW ~ time + x + (1 | animal)"),
+]
+
+
+@pytest.mark.parametrize(("small", "large"), INSIDE)
+def test_no_variance_is_set_to_zero(small, large):
+    if "half" in small:
+        frame = piglets().assign(BW=piglets()["BW"] + halves())
+        models = [mm.lmer(f, frame, reml=False) for f in (small, large)]
+    else:
+        models = [fit(small), fit(large)]
+    row = mm.anova(*models).iloc[1]
+    assert row["note"] == ""
+    assert np.isnan(row["p_boundary"])
+
+
+def halves():
+    """An effect of each half of each animal, so that its variance is not zero."""
+    frame, rng = piglets(), np.random.default_rng(4)
+    cells = frame["animal"].astype(str) + frame["half"]
+    return cells.map(dict(zip(cells.unique(), rng.normal(0, 2, cells.nunique()), strict=True)))
+
+
+def test_a_smaller_model_on_its_own_boundary_has_no_mixture():
+    """Its variance of x is zero, and so may the other variances' theory be."""
+    small = fit("BW ~ time + x + (x || animal)")
+    assert small.is_singular
+    row = mm.anova(small, fit("BW ~ time + x + (time + x || animal)")).iloc[1]
+    assert row["note"] == NOTE
+    assert np.isnan(row["p_boundary"])
 
 
 # --- models without random terms ------------------------------------------------------------------
