@@ -16,8 +16,8 @@ import pytest
 from pyarrow import feather, parquet
 
 import mixedmodels as mm
-from mixedmodels import cli, errors
-from mixedmodels.cli import main
+from mixedmodels import errors
+from mixedmodels.cli import files, main
 
 FORMULA = "y ~ x + f + (x | g)"
 
@@ -216,7 +216,7 @@ def test_a_library_that_is_not_installed_is_named(
     def absent(wanted: str, group: str) -> None:
         raise errors.MissingDependencyError(f"{wanted}: pip install 'mixedmodels[{group}]'")
 
-    monkeypatch.setattr(cli, "require", absent)
+    monkeypatch.setattr(files, "require", absent)
     WRITERS[name](frame(), tmp_path / name)
     assert main(["fit", str(tmp_path / name), FORMULA]) == 1
     assert f"{library}: pip install 'mixedmodels[{extra}]'" in capsys.readouterr().err
