@@ -110,7 +110,7 @@ class RandomEffectsPCA(Printed):
 def _table(group: Components) -> Table:
     q = len(group.terms)
     rows = [
-        ("standard deviation", *(f"{sd:.4g}" for sd in group.sd)),
+        ("standard deviation", *map(number, group.sd)),
         ("proportion of variance", *(f"{share:.4f}" for share in group.proportion)),
         ("cumulative", *(f"{share:.4f}" for share in np.cumsum(group.proportion))),
         *(
@@ -148,13 +148,20 @@ def _working_sd(fit: Fit, k: int) -> Array:
 
 
 def _sentence(fit: Fit, k: int, group: Components) -> str:
+    """How many directions have variance, and why not all or how much the least has."""
     q, rank = len(group.terms), group.rank
-    variance = np.square(_working_sd(fit, k))
-    directions = {1: "its one direction has", 2: "both directions have"}
     if rank < q:
         dead = [text for text in fit.dead_directions if f"| {group.group})" in text]
         why = f": {'; '.join(dead)}" if dead else ""
-        return f"{group.group}: {rank} of {q} direction{'s' * (q > 1)} have variance{why}"
+        verb = "has" if rank == 1 else "have"
+        return f"{group.group}: {rank} of {q} direction{'s' * (q > 1)} {verb} variance{why}"
+    if q == 1:
+        return f"{group.group}: its one direction has variance"
+    variance = np.square(_working_sd(fit, k))
     share = float(variance[-1] / variance.sum())
-    weakest = f", the weakest with {share:.2%} of what they add to the response" if q > 1 else ""
-    return f"{group.group}: {directions.get(q, f'all {q} directions have')} variance{weakest}"
+    which = (
+        "both directions have variance, the weaker"
+        if q == 2
+        else (f"all {q} directions have variance, the weakest")
+    )
+    return f"{group.group}: {which} with {share:.2%} of what they add to the response"
