@@ -136,8 +136,11 @@ def _dates(native: Any, name: str) -> Any:
     """Dates and times of any library, by the clock on the wall where they have a zone."""
     import pandas as pd
 
-    if isinstance(getattr(native, "dtype", None), pd.PeriodDtype):
+    dtype = getattr(native, "dtype", None)
+    if isinstance(dtype, pd.PeriodDtype):
         return native.dt.to_timestamp().to_numpy()
+    if isinstance(dtype, pd.DatetimeTZDtype):  # narwhals does not know every zone of pandas
+        return native.dt.tz_localize(None).to_numpy()
     series = nw.from_native(native, series_only=True, allow_series=True)
     if isinstance(series.dtype, nw.Datetime) and series.dtype.time_zone is not None:
         series = series.dt.replace_time_zone(None)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
+from mixedmodels.explore.columns import counted
 from mixedmodels.explore.lm_result import Criterion, LmList
 from mixedmodels.model.frames import kept_names
 from mixedmodels.model.predict import check_level
@@ -86,7 +87,7 @@ def group_intervals(fits: LmList, *, level: float = 0.95, labels: Labels = None)
     half = fits.fits.unit_errors[known].T * fits.pooled_sd
     half = half * float(t_two_sided(level, fits.df_resid))
     lost = fits.n_groups - len(known)
-    few = f"; {lost:,} groups with too few rows left out" if lost else ""
+    few = f"; {counted(lost, 'group')} with too few rows left out" if lost else ""
     return interval_panels(
         estimate,
         half,
@@ -238,7 +239,7 @@ def shrinkage(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggp
     lost = own.shape[1] - len(there)
     text = note(
         sample_note(len(drawn), len(there), "groups"),
-        f"{lost:,} groups with too few rows for a regression of their own" if lost else "",
+        f"{counted(lost, 'group')} with too few rows for an own regression" if lost else "",
     )
     levels = [m.design.groups[k].levels[i] for i in drawn.tolist()]
     titles = [title(name, labels) for name in names]
