@@ -96,7 +96,8 @@ class ConvergenceCheck(Printed):
 
     @property
     def _delta(self) -> Array:
-        return np.array([r.criterion for r in self.restarts]) - self.best.criterion
+        reached = np.array([r.criterion for r in self.restarts])
+        return np.asarray(reached - np.nanmin(reached))
 
     @property
     def message(self) -> str:

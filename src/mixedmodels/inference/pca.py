@@ -13,7 +13,7 @@ from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
 from mixedmodels.model.frames import kept_names
 from mixedmodels.model.record import Fit
-from mixedmodels.output.layout import Block, Prose, Table
+from mixedmodels.output.layout import Block, Prose, Table, number
 from mixedmodels.output.printed import Printed
 
 # standard deviation, over the residual's and in columns of unit mean square, that counts as zero
