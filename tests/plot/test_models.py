@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -256,11 +258,21 @@ def test_nothing_is_loaded_before_the_first_plot() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_function_is_listed_and_documented() -> None:
+def test_every_function_is_documented_and_in_the_gallery() -> None:
     import mixedmodels.plot as plot
 
+    gallery = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text(encoding="utf-8")
     names = [name for name in dir(plot) if callable(getattr(plot, name))]
     for name in names:
         text = getattr(plot, name).__doc__
         for part in ("Parameters", "Returns", "Examples"):
             assert part in text, f"{name} lacks {part}"
+        assert f"mm.plot.{name}(" in gallery, f"docs/gallery.md does not show {name}"
+
+
+def test_pictures_of_the_gallery_are_small_and_all_used() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    used = set(re.findall(r"\(images/(.*?)\)", (docs / "gallery.md").read_text(encoding="utf-8")))
+    found = {path.name: path.stat().st_size for path in (docs / "images").glob("*.png")}
+    assert used <= set(found)
+    assert max(found[name] for name in used) < 60_000
