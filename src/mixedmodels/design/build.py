@@ -161,8 +161,52 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
     sources = {formula.fixed: None} | {term.columns: None for term in formula.random}
     matrices, specs = _matrices(tuple(sources), columns, formula.labels)
     offset = total_offset(formula, columns)
-    y, y_centre, y_scale = _response(formula, columns, offset, weights)
+    y = _response(formula, columns, offset)
+    design, base, scaled, codes = assemble_design(
+        formula, columns, matrices, specs, y, weights, columns.n
+    )
+    return design, Rows(base, scaled, codes, weights, weight_scale, offset)
 
+
+def assemble_design(
+    formula: ParsedFormula,
+    columns: Columns,
+    matrices: Matrices,
+    specs: Mapping[str, ModelSpec],
+    y: Array,
+    weights: Array | None,
+    n: int,
+) -> tuple[Design, Array, Array, tuple[NDArray[np.int64], ...]]:
+    """A design from the columns that its sources gave.
+
+    Parameters
+    ----------
+    formula : ParsedFormula
+    columns : Columns
+    matrices : Matrices
+        Per source its columns and their names.
+    specs : mapping of str to formulaic ModelSpec
+    y : ndarray of shape (m,)
+        Response less offset.
+    weights : ndarray of shape (m,), optional
+        Of mean one.
+    n : int
+        Number of rows that the m weighted ones stand for.
+
+    Returns
+    -------
+    design : Design
+    base : ndarray of shape (c, m)
+    y : ndarray of shape (m,)
+        Centred and scaled.
+    codes : tuple of ndarray of int, shape (m,)
+
+    Raises
+    ------
+    DataError
+        As `build_design`.
+    """
+    scaled, y_centre, y_scale = _scaled_response(formula, y, weights, n)
     distinct: dict[str, Array] = {}
     for values, names in matrices.values():
         for name, column in zip(names, values, strict=True):
@@ -176,7 +220,7 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
 
     x_names = matrices[formula.fixed][1]
     x_recipe = _stack(basis.recipes, x_names, len(basis.rows))
-    groups, codes, order = _groups(formula, columns, matrices, basis.recipes, len(basis.rows))
+    groups, codes, order = _groups(formula, columns, matrices, basis.recipes, len(basis.rows), n)
     structure = find_structure(codes, [len(g.levels) for g in groups])
     design = Design(
         formula=formula,
@@ -190,7 +234,7 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
         factors=_known_levels(formula, columns),
         term_order=order,
     )
-    return design, Rows(basis.rows, y, tuple(codes), weights, weight_scale, offset)
+    return design, basis.rows, scaled, tuple(codes)
 
 
 def _known_levels(
@@ -295,7 +339,7 @@ def _matrices(
             continue
         if table is None:
             table = covariate_table(columns)
-        values, spec = _evaluated(source, table, labels)
+        values, spec = evaluate_source(source, table, labels)
         matrices[source] = values.T, column_names(spec, labels)
         specs[source] = spec
     return matrices, specs
@@ -314,10 +358,10 @@ def _bare_numbers(source: str, columns: Columns) -> tuple[str, ...] | None:
 def _bare_spec(source: str, names: tuple[str, ...]) -> ModelSpec:
     """Formulaic's spec of a sum of numeric columns, which needs no data."""
     table = pd.DataFrame({name: [0.0, 1.0] for name in names}, index=[0, 1])
-    return _evaluated(source, table, {})[1]
+    return evaluate_source(source, table, {})[1]
 
 
-def _evaluated(
+def evaluate_source(
     source: str, table: pd.DataFrame, labels: Mapping[str, str]
 ) -> tuple[Array, ModelSpec]:
     """The matrix of one source and the spec that evaluates it on other data."""
@@ -456,22 +500,25 @@ def _weights(columns: Columns) -> tuple[Array | None, float]:
     return scaled / mean, largest * mean
 
 
-def _response(
-    formula: ParsedFormula, columns: Columns, offset: Array | None, weights: Array | None
+def _response(formula: ParsedFormula, columns: Columns, offset: Array | None) -> Array:
+    assert formula.response is not None
+    y = _evaluate(formula.response, columns, "response")
+    return y if offset is None else y - offset
+
+
+def _scaled_response(
+    formula: ParsedFormula, y: Array, weights: Array | None, n: int
 ) -> tuple[Array, float, float]:
-    expression = formula.response
-    assert expression is not None
-    y = _evaluate(expression, columns, "response")
-    if offset is not None:
-        y = y - offset
-    out = np.empty(columns.n)
-    centre, scale = standardise(y, expression.text, weights, out)
-    if columns.n == 1:
+    assert formula.response is not None
+    text = formula.response.text
+    out = np.empty(len(y))
+    centre, scale = standardise(y, text, weights, out)
+    if n == 1:
         raise DataError("there is 1 complete row: too few to fit a model")
     if scale == 0.0:
         raise DataError(
-            f"the response '{expression.text}' has no variance: all its {columns.n} values are "
-            f"{centre:g}; there is nothing to model"
+            f"the response '{text}' has no variance: all its {n} values are {centre:g}; there is "
+            "nothing to model"
         )
     return out, centre, scale
 
@@ -488,6 +535,7 @@ def _groups(
     matrices: Matrices,
     recipes: Mapping[str, Array],
     size: int,
+    n: int,
 ) -> tuple[list[GroupDesign], list[NDArray[np.int64]], tuple[tuple[int, int], ...]]:
     """Grouping factors from the most levels to the fewest, their codes, the formula's order."""
     found: dict[frozenset[str], tuple[tuple[str, ...], NDArray[np.int64], list[str]]] = {}
@@ -507,7 +555,7 @@ def _groups(
             term.text,
             len(found[key][2]),
             len(found[key][2]) * len(names),
-            columns.n,
+            n,
         )
         recipe = _stack(recipes, names, size)
         if not recipe.any():

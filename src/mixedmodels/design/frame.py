@@ -130,7 +130,7 @@ def read(
     """
     frame, kind = _open(data, what)
     names = list(dict.fromkeys([*variables, *categorical, *grouping]))
-    _check_names(names, _column_names(frame, kind), what)
+    check_names(names, _column_names(frame, kind), what)
     n_rows = len(frame)
     if n_rows == 0:
         raise DataError(f"{what} has 0 rows")
@@ -243,7 +243,7 @@ def column_values(data: object, name: str, role: str, what: str = "data") -> Any
         When there is none of that name, or more than one; the message says what it was for.
     """
     frame, kind = _open(data, "data")
-    _check_names([name], _column_names(frame, kind), f"{what} (for {role}=)")
+    check_names([name], _column_names(frame, kind), f"{what} (for {role}=)")
     return frame[name]
 
 
@@ -253,7 +253,7 @@ def _column_names(frame: Any, kind: FrameKind) -> list[Any]:
     return frame.columns.tolist() if kind == "pandas" else list(frame.columns)
 
 
-def _check_names(wanted: Sequence[str], available: list[Any], what: str) -> None:
+def check_names(wanted: Sequence[str], available: list[Any], what: str) -> None:
     """Every wanted column is there exactly once; all unknown ones are named in one error."""
     counts = Counter(available)
     unknown = [name for name in wanted if name not in counts]
