@@ -137,7 +137,9 @@ def test_joint_tests_of_emmeans(i: int, model: str, text: str) -> None:
     at = {"Time": [0.0, 21.0]} if "Time=" in text else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mm.RankDeficiencyWarning)
-        table = mm.emmeans(fitted(model), names, by=by or None, at=at, ddf="kenward-roger").joint_tests()
+        table = mm.emmeans(
+            fitted(model), names, by=by or None, at=at, ddf="kenward-roger"
+        ).joint_tests()
     # of several degrees of freedom emmeans averages those of single contrasts; ours are pbkrtest's
     balanced = model != "chick"
     for k, term in enumerate(terms):

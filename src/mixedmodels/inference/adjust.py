@@ -9,7 +9,7 @@ import numpy as np
 
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
-from mixedmodels.inference.simultaneous import Tail, largest_tail, quantile, range_tail, rank_of
+from mixedmodels.inference.simultaneous import Tail, largest_tail, quantiles, range_tail, rank_of
 from mixedmodels.quantiles import f_probability, t_probability, t_two_sided
 
 ADJUSTMENTS = (
@@ -94,15 +94,11 @@ def critical_values(family: Family, adjust: str, level: float) -> Array:
         return t_two_sided(level ** (1.0 / m), family.df)
     if adjust == "bonferroni" or adjust in STEPWISE:
         return t_two_sided(1.0 - (1.0 - level) / m, family.df)
-    tail = _tail(family, adjust)
-    known: dict[float, float] = {}
     out = single.copy()
-    for i in np.flatnonzero(np.isfinite(single)):
-        # balanced data have one df, but for rounding
-        df = round(float(family.df[i]), 7)
-        if df not in known:
-            known[df] = quantile(tail, 1.0 - level, df, float(single[i]))
-        out[i] = known[df]
+    known = np.isfinite(single)
+    if known.any():
+        tail = _tail(family, adjust)
+        out[known] = quantiles(tail, 1.0 - level, family.df[known], single[known])
     return out
 
 

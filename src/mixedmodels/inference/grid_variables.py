@@ -202,9 +202,10 @@ def _levels(name: str, known: Sequence[Level], given: tuple[Any, ...] | None) ->
     for value in given:
         if _text(value) not in by_text:
             shown = ", ".join(repr(level) for level in known[:12])
+            more = ", ..." if len(known) > 12 else ""
+            hint = near_miss(_text(value), list(by_text))
             raise ModelError(
-                f"at: {value!r} is no level of '{name}'{near_miss(_text(value), list(by_text))}; its "
-                f"levels are {shown}{', ...' if len(known) > 12 else ''}"
+                f"at: {value!r} is no level of '{name}'{hint}; its levels are {shown}{more}"
             )
         chosen.append(by_text[_text(value)])
     return tuple(dict.fromkeys(chosen))

@@ -202,23 +202,27 @@ class ReferenceGrid:
         self, order: Sequence[str], places: Sequence[NDArray[np.intp]], n: int
     ) -> tuple[Array, Array]:
         """X and the offset for some cells."""
-        fit = self.fit
+        design = self.fit.design
         numbers: dict[str, Array] = {}
         factors: dict[str, Factor] = {}
+        known = {}
         for name, place in zip(order, places, strict=True):
             variable = self.variables[name]
-            if name in fit.design.factors:
+            if name in design.factors:
                 codes = np.asarray(place, np.int64)
                 factors[name] = Factor(codes, variable.values, ordered=False, order_given=True)
             else:
                 numbers[name] = np.array(variable.values, dtype=np.float64)[place]
+            if variable.is_factor:  # a number that is one in random terms only may be anything
+                key = name if name in design.factors else f"factor({name})"
+                known[key] = design.factors[key]
         columns = Columns(
             numbers, factors, {}, {"offset": np.full(n, self.offset)}, n, n, None, {}, None
         )
         try:
-            table = covariate_table(columns, fit.design.factors)
-            x = evaluate_new(fit.design, fit.design.formula.fixed, columns, table)
-            offset = total_offset(fit.design.formula, columns)
+            table = covariate_table(columns, known)
+            x = evaluate_new(design, design.formula.fixed, columns, table)
+            offset = total_offset(design.formula, columns)
         except DataError as error:
             what = str(error).partition(": drop")[0]
             raise DataError(f"in the reference grid, {what}: choose values with at=") from None
