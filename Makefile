@@ -16,7 +16,7 @@ test: $(VENV)/.test
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -ra
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m mixedmodels.demo
+	$(BIN)/python -m mixedmodels demo
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -37,7 +37,7 @@ $(BIN)/python:
 
 # A stamp for each set of extras: it is installed again only when pyproject.toml changes.
 $(VENV)/.test: EXTRAS := [test,lint]
-$(VENV)/.demo: EXTRAS :=
+$(VENV)/.demo: EXTRAS := [demo]
 $(VENV)/.bench: EXTRAS := [bench]
 $(VENV)/.test $(VENV)/.demo $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.$(EXTRAS)'

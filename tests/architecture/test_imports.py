@@ -22,6 +22,9 @@ FLOORS = [
     ["kernels"],
     ["formula"],
     ["design"],
+    ["model.archive"],
+    ["engines"],
+    ["model.rows"],
     ["moments"],
     ["likelihood"],
     ["optimize"],
@@ -37,7 +40,6 @@ FLOORS = [
     ["inference.replicates"],
     ["inference.bootstrap", "inference.convergence", "inference.pca"],
     ["model.fitted"],
-    ["model.archive"],
     ["model.storage_design"],
     ["model.storage_rows"],
     ["model.storage"],
@@ -46,7 +48,8 @@ FLOORS = [
     ["explore"],
     ["plot"],
     ["datasets"],
-    ["cli", "demo"],
+    ["demo"],
+    ["cli"],
     ["__main__"],
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}

@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 import mixedmodels as mm
-from mixedmodels import demo
 from tests.reference import data
 
 R_QUADRATIC = "BW ~ time + I(time^2) + (time | animal)"
@@ -511,15 +510,3 @@ def test_a_random_intercept_against_none_as_in_r():
     assert (small.n_params, small.bic) == pytest.approx((3, 1169.345862693528))
     assert large.statistic == pytest.approx(199.475625584816, abs=1e-6)
     assert large.p_value == pytest.approx(2.71808394106577e-45, rel=1e-6)
-
-
-# --- the demonstration ----------------------------------------------------------------------------
-
-
-def test_demo_prints_the_article_beside_our_figures(capsys):
-    demo.main()
-    text = capsys.readouterr().out
-    assert "A reconstruction" in text
-    assert "845.2731   845.2731" in text
-    assert "0.064 (article: 0.064)" in text
-    assert max(map(len, text.splitlines())) <= 100
