@@ -9,10 +9,10 @@ from mixedmodels.plot.data import means as means
 from mixedmodels.plot.data import trajectories as trajectories
 from mixedmodels.plot.emm import emmeans as emmeans
 from mixedmodels.plot.inference import bootstrap_density as bootstrap_density
-from mixedmodels.plot.inference import influence as influence
 from mixedmodels.plot.inference import profile_density as profile_density
 from mixedmodels.plot.inference import profile_zeta as profile_zeta
-from mixedmodels.plot.inference import residuals_leverage as residuals_leverage
+from mixedmodels.plot.influence import influence as influence
+from mixedmodels.plot.influence import residuals_leverage as residuals_leverage
 from mixedmodels.plot.lists import compare_lists as compare_lists
 from mixedmodels.plot.lists import group_intervals as group_intervals
 from mixedmodels.plot.lists import shrinkage as shrinkage
