@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixedmodels import datasets as datasets
     from mixedmodels import plot as plot
+    from mixedmodels.engines.moments import Moments as Moments
     from mixedmodels.errors import ConvergenceWarning as ConvergenceWarning
     from mixedmodels.errors import DataError as DataError
     from mixedmodels.errors import DataWarning as DataWarning
@@ -66,6 +67,7 @@ _HOMES = {
     "lmer": "model.fitted",
     "lm": "model.fitted",
     "FittedModel": "model.fitted",
+    "Moments": "engines.moments",
     "aictab": "inference.compare",
     "anova": "inference.compare",
     "check_convergence": "inference.convergence",

@@ -47,6 +47,7 @@ FLOORS = [
     ["output.tab_model"],
     ["explore"],
     ["plot"],
+    ["reporting"],
     ["datasets"],
     ["demo"],
     ["cli"],

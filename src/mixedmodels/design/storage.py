@@ -284,11 +284,14 @@ def _label_bytes(column: Any) -> list[NDArray[np.uint8]] | None:
 
 
 def _arrow_dictionary(column: Any, name: str) -> Numeric | Coded:
+    import pyarrow as pa
+
     combined = column.combine_chunks()
     levels = combined.dictionary.to_pylist()
     if None in levels or len(set(levels)) < len(levels):  # legal in Arrow, no use to anyone
         return _from_arrow(column.cast(column.type.value_type), name)
-    codes = combined.indices.fill_null(-1).to_numpy()
+    # unsigned in what DuckDB gives
+    codes = combined.indices.cast(pa.int64()).fill_null(-1).to_numpy()
     return Coded(codes, labels_of(levels, name), "category", bool(column.type.ordered))
 
 

@@ -15,7 +15,7 @@ from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
 from mixedmodels.errors import ModelError
 from mixedmodels.model.record import Fit
-from mixedmodels.model.storage_rows import RowsNotKept
+from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.quantiles import f_probability
 
 # share of a fixed-effect column that may lie outside a space it belongs to (rounding)

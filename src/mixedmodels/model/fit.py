@@ -31,6 +31,9 @@ from mixedmodels.design.frame import (
     read,
     snapshot,
 )
+from mixedmodels.engines.cells import cell_design, log_weights
+from mixedmodels.engines.door import is_table
+from mixedmodels.engines.moments import Moments as CellMoments
 from mixedmodels.errors import (
     ConvergenceWarning,
     DataError,
@@ -49,6 +52,7 @@ from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Objecti
 from mixedmodels.likelihood.start import moment_start
 from mixedmodels.likelihood.working import Working, assemble, make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source, criterion_shift
+from mixedmodels.model.rows import SUMMED, RowsNotKept
 from mixedmodels.moments.checks import warn_constant_slopes
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.moments.memory import collect_moments, collect_within, with_response
@@ -90,6 +94,17 @@ def fit_model(
     """Fit a model with (`random`) or without random terms; see `mixedmodels.lmer`."""
     if not isinstance(reml, bool | np.bool_):
         raise ModelError(f"reml must be True or False, not {reml!r}")
+    if isinstance(data, CellMoments) or is_table(data):
+        given = _summed(formula, data, weights, offset)
+        return _fit_sums(
+            formula,
+            given,
+            reml=reml,
+            contrasts=contrasts,
+            start=start,
+            random=random,
+            progress=progress,
+        )
     data = snapshot(data)
     parsed = with_contrasts(parse(formula, column_names(data)), contrasts or {})
     _check_random(parsed, random=random)
@@ -113,6 +128,72 @@ def fit_model(
     return _optimise(
         design, rows, moments, working, source, reml=reml, start=theta, options=options
     )
+
+
+def _summed(
+    formula: str,
+    data: Any,
+    weights: str | ArrayLike | None,
+    offset: str | ArrayLike | None,
+) -> CellMoments:
+    """The sums that a formula asks of a table outside memory, or those given."""
+    if not isinstance(data, CellMoments):
+        return CellMoments.from_frame(formula, data, weights=weights, offset=offset)  # type: ignore[arg-type]
+    for role, value in (("weights", weights), ("offset", offset)):
+        own = getattr(data, role)
+        if value is not None and not (isinstance(value, str) and value == own):
+            raise DataError(
+                f"{role}= cannot be given for sums, which have taken it in already"
+                + (f" ('{own}')" if own else "")
+                + f": give it to mm.Moments.from_frame(formula, data, {role}=...)"
+            )
+    return data
+
+
+def _fit_sums(
+    formula: str,
+    given: CellMoments,
+    *,
+    reml: bool,
+    contrasts: Mapping[str, Any] | None,
+    start: ArrayLike | None,
+    random: bool,
+    progress: bool | None,
+) -> Fit:
+    """Fit what was summed per cell; the fit holds no rows."""
+    parsed = with_contrasts(parse(formula, given.names), contrasts or {})
+    _check_random(parsed, random=random)
+    design, points = cell_design(parsed, given)
+    warn_shared_columns(design)
+    warn_same_groups(design, points)
+    moments = replace(collect_moments(design, points), n=given.n, log_weights=log_weights(given))
+    warn_constant_slopes(design, moments)
+    working = make_working(design, moments)
+    arrays = {"weights": given.weights, "offset": given.offset}
+    source = Source(
+        None,
+        given.kind,
+        given.n_rows,
+        None,
+        given.missing,
+        {role: name for role, name in arrays.items() if name is not None},
+        given,
+    )
+    theta = None if start is None else _floats(start, "start")
+    if theta is not None:
+        theta = working_theta(working, design, theta, points.weight_scale)
+    warn_rank(design.x_names, working)
+    options = {"contrasts": dict(contrasts or {}), "progress": progress, "columns": given.names}
+    fit = _optimise(
+        design, points, moments, working, source, reml=reml, start=theta, options=options
+    )
+    rows = RowsNotKept(
+        points.weight_scale,
+        weighted=given.weights is not None,
+        with_offset=given.offset is not None or bool(parsed.offsets),
+        reason=SUMMED,
+    )
+    return replace(fit, rows=rows)
 
 
 def refit(model: Fit, y: ArrayLike) -> Fit:
@@ -215,10 +296,12 @@ def update(
         )
     if data is not None:
         arrays = source.arrays
+    if data is None and source.sums is not None:
+        data, arrays = source.sums, {}
     if data is None and source.data is None:
         raise DataError("the model does not hold its data (it was loaded from a file): give data=")
     text = model.formula if formula is None else updated_formula(model.formula, formula)
-    parsed = parse(text, column_names(source.data if data is None else data))
+    parsed = parse(text, _names(source.data if data is None else data))
     return fit_model(
         text,
         source.data if data is None else data,
@@ -242,6 +325,10 @@ def recoded(model: Fit, contrasts: Mapping[str, str]) -> tuple[Design, Rows]:
         The model does not hold its data.
     """
     source = model.source
+    if source.sums is not None:
+        return cell_design(
+            with_contrasts(parse(model.formula, source.sums.names), contrasts), source.sums
+        )
     if source.data is None:
         raise ModelError(
             "this needs the data, which the model does not hold (it was loaded from a file): write "
@@ -252,6 +339,13 @@ def recoded(model: Fit, contrasts: Mapping[str, str]) -> tuple[Design, Rows]:
         parsed, source.data, source.arrays.get("weights"), source.arrays.get("offset")
     )
     return build_design(parsed, columns)
+
+
+def _names(data: Any) -> tuple[str, ...] | None:
+    """Columns that a dot in a formula may stand for; None where only their engine knows them."""
+    if isinstance(data, CellMoments):
+        return data.names
+    return None if is_table(data) else column_names(data)
 
 
 def updated_formula(old: str, new: str) -> str:
@@ -340,7 +434,7 @@ def _optimise(
         optimum = _stay(objective, start)
     else:
         found = _minimise(objective, start, watch)
-        if _lacks_digits(found) and design.structure.nested and len(rows.y) == moments.n:
+        if _lacks_digits(found) and design.structure.nested and len(rows.y):
             moments = replace(moments, within=collect_within(design, rows))
             working = assemble(design, moments, working.fixed, working.terms, working.templates)
             objective = replace(objective, blocks=working.blocks)

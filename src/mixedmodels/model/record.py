@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
+from mixedmodels.engines.moments import Moments as CellMoments
 from mixedmodels.likelihood.covariance import triangular
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.working import (
@@ -43,6 +44,8 @@ class Source:
         Missing values per column.
     arrays : dict of str to ndarray
         ``weights`` and ``offset`` as given, for updates.
+    sums : Moments, optional
+        What a fit to sums was fitted to; it has no data.
     """
 
     data: Any
@@ -51,6 +54,7 @@ class Source:
     complete: NDArray[np.bool_] | None
     missing: dict[str, int]
     arrays: dict[str, Any]
+    sums: CellMoments | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.util import find_spec
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,56 +13,13 @@ from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.frame import column_names
 from mixedmodels.design.levels import Numeric
 from mixedmodels.design.storage import read_column
-from mixedmodels.errors import DataError, ModelError
+from mixedmodels.errors import DataError
 from mixedmodels.model.archive import Parts, Stored, number, texts, typed
 from mixedmodels.model.record import Fit, Source
+from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.model.storage_design import levels_of
 
 FRAME_KINDS = ("pandas", "polars", "pyarrow")
-
-
-class RowsNotKept(Rows):
-    """Stands where the rows were: a model loaded without them answers what needs none.
-
-    There are zero responses, and weights and offsets where the fit had some; asking for the
-    columns or levels of the rows is an error.
-
-    Parameters
-    ----------
-    weight_scale : float
-        Mean prior weight of the fit.
-    weighted, with_offset : bool
-        Whether the fit had prior weights, and an offset.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, weight_scale: float, *, weighted: bool, with_offset: bool) -> None:
-        known = {
-            "y": np.empty(0),
-            "weights": np.empty(0) if weighted else None,
-            "weight_scale": weight_scale,
-            "offset": np.empty(0) if with_offset else None,
-        }
-        for name, value in known.items():
-            object.__setattr__(self, name, value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        described = {"weighted": self.weights is not None, "with_offset": self.offset is not None}
-        return partial(RowsNotKept, self.weight_scale, **described), ()
-
-    def __repr__(self) -> str:
-        return "RowsNotKept()"
-
-    def _absent(self) -> NoReturn:
-        raise ModelError(
-            "this model was loaded from a file without its rows: predict(newdata), ranef(), "
-            "tidy() and update(data=...) work, but fitted values, residuals and refits of its own "
-            "rows do not; write the file with mm.save(model, path, data=True) for these"
-        )
-
-    base = property(_absent)
-    codes = property(_absent)
 
 
 def write_source(model: Fit, arrays: Parts, *, data: bool) -> dict[str, Any]:

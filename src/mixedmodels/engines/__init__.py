@@ -1,0 +1,1 @@
+"""Tables that stay where they are: an engine sums them per cell, and the sums are fitted."""
