@@ -225,6 +225,10 @@ class EmmGrid:
         >>> table = mm.emmeans(m, "treatm").contrasts("trt.vs.ctrl")
         >>> table[["contrast", "estimate", "std_error", "df", "p_value"]].round(3)
                     contrast  estimate  std_error      df  p_value
+        0  treatm2 - treatm1    -0.043      0.458  69.865    0.999
+        1  treatm3 - treatm1    -0.094      0.458  69.865    0.992
+        2  treatm4 - treatm1     0.065      0.458  69.865    0.997
+        3  treatm5 - treatm1    -0.039      0.459  70.224    0.999
         """
         level = self.level if level is None else level
         check_level(level)
@@ -284,6 +288,9 @@ class EmmGrid:
         >>> import mixedmodels as mm
         >>> m = mm.lmer("BW ~ time * treatm + (time | animal)", mm.datasets.load("piglets"))
         >>> mm.emmeans(m, "~ treatm | time", at={"time": [0, 21]}).joint_tests().round(3)
+             term  time  num_df  den_df  statistic  p_value
+        0  treatm   0.0       4  69.928      0.015    1.000
+        1  treatm  21.0       4  69.637      1.101    0.363
         """
         groups, inner = self._groups(by)
         factors = [v for v in self.variables if v.name in inner and len(v.values) > 1]

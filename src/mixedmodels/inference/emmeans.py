@@ -104,6 +104,18 @@ def emmeans(
     >>> import mixedmodels as mm
     >>> m = mm.lmer("BW ~ time * treatm + (time | animal)", mm.datasets.load("piglets"))
     >>> mm.emmeans(m, "treatm", at={"time": 21})
+    Estimated marginal means: BW ~ time * treatm + (time | animal)
+    <BLANKLINE>
+    treatm  emmean  std_error      df  conf_low  conf_high
+    1       13.491    0.54618  69.993    12.402     14.581
+    2       13.398    0.54419  69.085    12.312     14.484
+    3       13.870    0.54419  69.085    12.784     14.956
+    4       12.547    0.54419  69.085    11.461     13.632
+    5       12.643    0.54825  70.958    11.550     13.736
+    <BLANKLINE>
+    Notes
+    Held at time = 21
+    Degrees of freedom: Satterthwaite; limits: 0.95
     """
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     scale = _scale(plan.fit, type)
@@ -151,7 +163,13 @@ def emtrends(
     --------
     >>> import mixedmodels as mm
     >>> m = mm.lmer("BW ~ time * treatm + (time | animal)", mm.datasets.load("piglets"))
-    >>> mm.emtrends(m, "treatm", "time")
+    >>> mm.emtrends(m, "treatm", "time")[["treatm", "time_trend", "std_error"]].round(4)
+      treatm  time_trend  std_error
+    0      1      0.2902     0.0199
+    1      2      0.2879     0.0197
+    2      3      0.3114     0.0197
+    3      4      0.2448     0.0197
+    4      5      0.2535     0.0201
     """
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     known = plan.grid.variables
