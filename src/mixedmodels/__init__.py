@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mixedmodels.inference.emm_grid import EmmGrid as EmmGrid
     from mixedmodels.inference.emmeans import emmeans as emmeans
     from mixedmodels.inference.emmeans import emtrends as emtrends
+    from mixedmodels.inference.influence import influence as influence
     from mixedmodels.inference.intervals import confint as confint
     from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
     from mixedmodels.inference.modcomp import satmodcomp as satmodcomp
@@ -77,6 +78,7 @@ _HOMES = {
     "emtrends": "inference.emmeans",
     "ranova": "inference.ranova",
     "confint": "inference.intervals",
+    "influence": "inference.influence",
     "krmodcomp": "inference.modcomp",
     "profile": "inference.profile",
     "satmodcomp": "inference.modcomp",

@@ -195,10 +195,10 @@ def _chunks(joint: Joint, n_sim: int) -> list[int]:
 def _target(fit: Fit, source: Fit, joint: Joint) -> _Target:
     at = joint.position(fit)
     unit = source.design.y_scale / fit.design.y_scale
-    return _Target(fit, joint.design(fit), joint.z[at], joint.x[at], _start(fit), unit)
+    return _Target(fit, joint.design(fit), joint.z[at], joint.x[at], warm_start(fit), unit)
 
 
-def _start(fit: Fit) -> Array:
+def warm_start(fit: Fit) -> Array:
     """The fit's own theta, variances of zero raised: there every gradient is zero."""
     templates = fit.working.templates
     raised = [
@@ -306,7 +306,7 @@ def _one(source: Fit, fit: Fit, found: Fit | None) -> Replicates:
 def estimation_scores(fit: Fit, found: Fit) -> Array:
     """Scores of a simulated response at the parameters of `fit`; see `Replicates.scores`."""
     unit = found.design.y_scale / fit.design.y_scale
-    begin = found.objective.evaluate(_start(fit))
+    begin = found.objective.evaluate(warm_start(fit))
     beta = beta_from_working(
         found.working.fixed,
         -begin.profile.coefs[:-1],

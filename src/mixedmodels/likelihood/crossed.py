@@ -362,6 +362,45 @@ class CrossedBlocks:
                     total[rows] += effect[i, rows] * z[rows] * solved[column[rows], at + i]
         return total
 
+    def row_products(
+        self,
+        reduced: CrossedReduced,
+        factors: Sequence[Array],
+        levels: Sequence[NDArray[np.intp]],
+        rows: Sequence[Array],
+    ) -> Array:
+        """``z_i' Lambda Omega^-1 Lambda' z_j`` of all pairs of a few rows.
+
+        Arguments as in `half_solve`, every row with a level of every factor.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_rows)
+        """
+        self._recall(reduced, factors)
+        lambda1, _ = self._apart(factors)
+        scaled = [factor.T @ row for factor, row in zip(factors, rows, strict=True)]
+        first, others = self._apart(scaled)
+        level1, other_levels = self._apart(levels)
+        q, n_rows = first.shape
+        seen, place = np.unique(level1, return_inverse=True)
+        inverse = inverse_omega(self.g[:, :, seen], lambda1)
+        solved = np.einsum("qrn,rn->qn", inverse[:, :, place], first)
+        total = (first.T @ solved) * (place[:, None] == place)
+        # what the first factor leaves for the others
+        linked = reduced.linked.dense_rows(seen).reshape(-1, len(seen), q)
+        effect = lambda1 @ solved
+        pending = -sum(linked[:, place, i] * effect[i] for i in range(q))
+        for at, level, z in zip(self.layout.at, other_levels, others, strict=True):
+            for i, values in enumerate(z):
+                pending[at[level] + i, np.arange(n_rows)] += values
+        touched = np.flatnonzero(pending.any(axis=1))
+        if 4 * len(touched) > self.layout.size:
+            return np.asarray(total + pending.T @ self.complement.solve(pending))
+        some, size = pending[touched], len(touched)
+        between = self.complement.entries(np.repeat(touched, size), np.tile(touched, size))
+        return np.asarray(total + some.T @ between.reshape(size, size) @ some)
+
     def with_response(self, g: Array, others: Sequence[Array], cross: Array) -> CrossedBlocks:
         """The same structure with another response."""
         return CrossedBlocks(

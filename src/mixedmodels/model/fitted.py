@@ -151,9 +151,12 @@ class FittedModel(Fit):
 
         Parameters
         ----------
-        kind : {"response", "pearson", "scaled", "marginal"}
-            Observed minus conditional fitted; times the square root of the prior weight; that
-            divided by sigma; observed minus the fixed part.
+        kind : str, default "response"
+            ``"response"``, observed minus conditional fitted; ``"marginal"``, observed minus the
+            fixed part; ``"pearson"``, the first times the square root of the prior weight;
+            ``"scaled"``, that divided by sigma; ``"standardized"``, that divided by
+            ``sqrt(1 - leverage)``, so that its variance is one; ``"studentized"``, the same with
+            sigma of the fit without the row, relative variances held.
 
         Returns
         -------
@@ -163,6 +166,12 @@ class FittedModel(Fit):
         ------
         ModelError
             An unknown kind.
+
+        Notes
+        -----
+        In R: ``residuals()``, the same by ``re.form = NA``, ``residuals(type = "pearson")``, that
+        with ``scaled = TRUE``, ``rstandard()`` of a linear model, which lme4 calls ``rstudent()``
+        for a mixed one, and ``rstudent()`` of a linear model.
         """
         return residuals(self, kind)
 

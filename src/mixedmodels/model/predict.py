@@ -272,16 +272,32 @@ def match_levels(fit: Fit, k: int, columns: Columns, new_levels: NewLevels) -> N
 
 def relative_variance(fit: Fit, rows: _RowsAt) -> Array:
     """Variance of ``x beta + z b`` about its prediction, divided by sigma**2 (weight one)."""
+    random, right = variance_parts(fit, rows)
+    vcov = fit.optimum.at.profile.vcov
+    return np.asarray(random + np.einsum("pn,pn->n", right, vcov @ right))
+
+
+def variance_parts(fit: Fit, rows: _RowsAt) -> tuple[Array, Array]:
+    """What the variance of a row's prediction is made of.
+
+    Returns
+    -------
+    random : ndarray of shape (n,)
+        ``Var(z b | y)`` at known fixed effects, divided by sigma**2.
+    right : ndarray of shape (p, n)
+        The row's ``x - X' W Z Cov(b | y) z``; of a row of the fit, times its weight, its column of
+        ``X' V^-1``.
+    """
     at = fit.optimum.at
     blocks = fit.objective.blocks
-    total = rows.prior.copy()
+    random = rows.prior.copy()
     right = rows.x
     if fit.has_random:
         scaled = [
             np.where(level >= 0, factor.T @ z, 0.0)
             for level, factor, z in zip(rows.levels, at.factors, rows.z, strict=True)
         ]
-        total += blocks.half_solve(at.reduced, at.factors, rows.levels, rows.z)
+        random += blocks.half_solve(at.reduced, at.factors, rows.levels, rows.z)
         p = right.shape[0]
         for u, level, s in zip(
             blocks.spherical(at.reduced, at.factors), rows.levels, scaled, strict=True
@@ -289,7 +305,7 @@ def relative_variance(fit: Fit, rows: _RowsAt) -> Array:
             place = np.maximum(level, 0)
             for i in range(len(s)):
                 right = right - u[i, :p][:, place] * s[i]
-    return np.asarray(total + np.einsum("pn,pn->n", right, at.profile.vcov @ right))
+    return random, right
 
 
 def _interval_frame(
@@ -349,11 +365,21 @@ def _empty_interval(newdata: Any, keep: NDArray[np.bool_] | None) -> Any:
     return to_native(full, frame_kind(newdata))
 
 
+def training_parts(fit: Fit) -> tuple[Array, Array]:
+    """`variance_parts` of the rows of the fit."""
+    every = tuple(range(len(fit.design.groups)))
+    return variance_parts(fit, _training_rows(fit, every))
+
+
 def leverage(fit: Fit) -> Array:
     """Diagonal of the matrix that maps y to the fitted values, shape (n,)."""
-    every = tuple(range(len(fit.design.groups)))
-    variance = relative_variance(fit, _training_rows(fit, every))
+    random, right = training_parts(fit)
+    vcov = fit.optimum.at.profile.vcov
+    variance = np.asarray(random + np.einsum("pn,pn->n", right, vcov @ right))
     return variance if fit.rows.weights is None else variance * fit.rows.weights
+
+
+KINDS = ("response", "marginal", "pearson", "scaled", "standardized", "studentized")
 
 
 def residuals(fit: Fit, kind: str = "response") -> Array:
@@ -362,10 +388,10 @@ def residuals(fit: Fit, kind: str = "response") -> Array:
         return fit.response - fit.fitted
     if kind == "marginal":
         return fit.response - fit.fixed_part
-    if kind not in ("pearson", "scaled"):
-        raise ModelError(
-            f"kind must be 'response', 'pearson', 'scaled' or 'marginal', not {kind!r}"
-        )
+    if kind not in KINDS:
+        raise ModelError(f"kind must be one of {', '.join(map(repr, KINDS))}, not {kind!r}")
+    if kind in ("standardized", "studentized"):
+        return studentised(fit, leverage(fit))[kind == "studentized"]
     return fit.pearson_residuals if kind == "pearson" else fit.pearson_residuals / fit.sigma
 
 
@@ -378,7 +404,7 @@ def cooks_distance(fit: Fit, hat: Array) -> Array:
 
 
 def studentised(fit: Fit, hat: Array) -> tuple[Array, Array]:
-    """Residuals over their own standard errors, for a model without random terms.
+    """Residuals over their own standard errors, relative variances held.
 
     Returns
     -------
@@ -388,9 +414,15 @@ def studentised(fit: Fit, hat: Array) -> tuple[Array, Array]:
     """
     left = np.where(hat < 1.0 - 1e-10, 1.0 - hat, np.nan)
     inner = residuals(fit, "scaled") / np.sqrt(left)
-    df = fit.df_resid
+    df = sigma_df(fit)
     with np.errstate(divide="ignore", invalid="ignore"):
         return inner, inner * np.sqrt((df - 1.0) / (df - inner**2))
+
+
+def sigma_df(fit: Fit) -> int:
+    """What the residual sum of squares is divided by for sigma**2."""
+    divisor = fit.reml or not fit.has_random
+    return fit.n_obs - len(fit.working.fixed.kept) if divisor else fit.n_obs
 
 
 def simulate(

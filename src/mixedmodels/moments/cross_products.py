@@ -45,6 +45,13 @@ class Cells:
         sums[..., inverse[len(self.rows) :]] += other.sums
         return Cells(self.first, self.second, distinct // width, distinct % width, sums)
 
+    def __sub__(self, other: Cells) -> Cells:
+        width = int(self.cols.max(initial=0)) + 1
+        at = np.searchsorted(self.rows * width + self.cols, other.rows * width + other.cols)
+        sums = self.sums.copy()
+        sums[..., at] -= other.sums
+        return Cells(self.first, self.second, self.rows, self.cols, sums)
+
 
 @dataclass(frozen=True, slots=True)
 class Within:
@@ -104,4 +111,14 @@ class Moments:
             self.cross + other.cross,
             tuple(a + b for a, b in zip(self.levels, other.levels, strict=True)),
             tuple(a + b for a, b in zip(self.cells, other.cells, strict=True)),
+        )
+
+    def __sub__(self, other: Moments) -> Moments:
+        """Without some of the rows; levels and cells that they empty stay, with sums of zero."""
+        return Moments(
+            self.n - other.n,
+            self.log_weights - other.log_weights,
+            self.cross - other.cross,
+            tuple(a - b for a, b in zip(self.levels, other.levels, strict=True)),
+            tuple(a - b for a, b in zip(self.cells, other.cells, strict=True)),
         )
