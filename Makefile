@@ -1,4 +1,5 @@
 # make test: everything that must pass.  make demo: see it work.  make bench: measure it.
+# make calibration: simulate how well tests and intervals hold their level.
 # PYTHON chooses the interpreter that makes .venv (3.11 or newer).
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test demo bench format clean
+.PHONY: test demo bench calibration format clean
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -22,6 +23,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m benchmarks growth)
 	$(if $(ARGS),,$(BIN)/python -m benchmarks inference)
+
+calibration: $(VENV)/.bench
+	$(BIN)/python -m benchmarks calibration $(ARGS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

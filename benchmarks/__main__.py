@@ -1,10 +1,15 @@
-"""Entry point of ``python -m benchmarks``: the cases, ``growth``, ``inference`` or ``report``."""
+"""Entry point of ``python -m benchmarks``: the cases, or one of the commands."""
 
 import sys
 
-from benchmarks import growth, inference, report, run
+from benchmarks import calibration, growth, inference, report, run
 
-COMMANDS = {"growth": growth.main, "inference": inference.main, "report": report.main}
+COMMANDS = {
+    "calibration": calibration.main,
+    "growth": growth.main,
+    "inference": inference.main,
+    "report": report.main,
+}
 
 if __name__ == "__main__":
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
