@@ -23,7 +23,13 @@ from mixedmodels.design.frame import (
 from mixedmodels.design.levels import Factor, Numeric
 from mixedmodels.design.storage import read_column
 from mixedmodels.engines.door import engine_of, frame_kind_of, is_table, open_table
-from mixedmodels.engines.expressions import Scaling, scaling_of, stateful_calls
+from mixedmodels.engines.expressions import (
+    Scaling,
+    column_of,
+    scaling_of,
+    stateful_calls,
+    tree,
+)
 from mixedmodels.engines.plan import Part, Plan, make_plan, numeric_variables, response_code
 from mixedmodels.engines.query import ask, is_numeric
 from mixedmodels.engines.sums import Sums, cell_codes, match, row_sums, taken, union, used
@@ -54,6 +60,8 @@ class Moments:
         Code of the numeric products that were summed.
     sums : Sums
         Per cell, of the parts and, last, the response less its offset.
+    ranges : ndarray of shape (k, 2)
+        Least and greatest value of each.
 
     Notes
     -----
@@ -88,6 +96,7 @@ class Moments:
     scalings: dict[str, Scaling]
     keys: dict[str, Factor]
     sums: Sums
+    ranges: Array
     log_weights: float
     n_rows: int
     missing: dict[str, int]
@@ -151,6 +160,12 @@ class Moments:
             self,
             keys={name: used(taken(key, first)) for name, key in joined.items()},
             sums=self.sums.joined(other.sums).merged(cell, len(first)),
+            ranges=np.column_stack(
+                [
+                    np.minimum(self.ranges[:, 0], other.ranges[:, 0]),
+                    np.maximum(self.ranges[:, 1], other.ranges[:, 1]),
+                ]
+            ),
             log_weights=self.log_weights + other.log_weights,
             n_rows=self.n_rows + other.n_rows,
             missing=_added(self.missing, other.missing, 1),
@@ -224,6 +239,32 @@ class Moments:
         from mixedmodels.engines.storage import load
 
         return load(Path(path))
+
+    def spread(self, name: str) -> tuple[float, float, float, bool] | None:
+        """Mean, least and greatest value of a column, and whether it has no others.
+
+        None where the column is no part of its own, or the sums are weighted.
+        """
+        if self.weights is not None or name not in self.bare:
+            return None
+        at = self.bare[name]
+        n, means = self.sums.n, self.sums.means[at]
+        low, high = self.ranges[at].tolist()
+        mean = float(n @ (means - low) / n.sum()) + low
+        variance = float(self.sums.products[at, at].sum() + n @ np.square(means - mean)) / self.n
+        # (x - low) (high - x) is zero at the ends only, and its mean is this difference
+        inside = (mean - low) * (high - mean) - variance
+        return mean, low, high, inside <= 1e-12 * (high - low) ** 2
+
+    @property
+    def bare(self) -> dict[str, int]:
+        """Columns that are parts as they stand, and their places."""
+        found = {}
+        for i, part in enumerate(self.parts):
+            name = column_of(tree(part[0])) if len(part) == 1 else None
+            if name is not None:
+                found[name] = i
+        return found
 
     def plan(self, formula: ParsedFormula) -> Plan:
         """Keys and parts of a formula, all of which must be among those summed.
@@ -315,6 +356,7 @@ def _from_memory(
         scalings=scalings,
         keys={name: used(taken(key, first)) for name, key in columns.groups.items()},
         sums=row_sums(cell, len(first), values, prior),
+        ranges=np.column_stack([values.min(axis=1), values.max(axis=1)]),
         log_weights=0.0 if prior is None else float(np.log(prior).sum()),
         n_rows=columns.n_rows,
         missing=columns.missing,
@@ -403,6 +445,7 @@ def _from_table(
         scalings=answer.scalings,
         keys=answer.keys,
         sums=answer.sums,
+        ranges=answer.ranges,
         log_weights=answer.log_weights,
         n_rows=answer.n_rows,
         missing=answer.missing,

@@ -52,6 +52,8 @@ class Answer:
         Levels of each cell.
     sums : Sums
         Of the parts and, last, the response.
+    ranges : ndarray of shape (k, 2)
+        Least and greatest value of each of these.
     """
 
     n_rows: int
@@ -60,6 +62,7 @@ class Answer:
     log_weights: float
     keys: dict[str, Factor]
     sums: Sums
+    ranges: Array
 
 
 def ask(
@@ -95,10 +98,10 @@ def ask(
         assert plan.formula.response is not None
         labels.append(plan.formula.response.text)
         parts = source.parts(plan.parts, response, scalings)
-        centres, log_weights = source.centres(parts, labels)
+        centres, ranges, log_weights = source.centres(parts, labels)
         native, sums = source.cells(parts, centres)
     keys = _keys(native, plan, len(sums.n))
-    return Answer(n_rows, missing, scalings, log_weights, keys, sums)
+    return Answer(n_rows, missing, scalings, log_weights, keys, sums, ranges)
 
 
 def _keys(native: Any, plan: Plan, n_cells: int) -> dict[str, Factor]:
@@ -258,8 +261,10 @@ class _Source:
         kept = [nw.col(own) for own in self.keys] + [nw.col("w")] * self.weighted
         return self.complete().select(*kept, *made)
 
-    def centres(self, parts: nw.LazyFrame[Any], labels: Sequence[str]) -> tuple[list[float], float]:
-        """Means of the parts and the response; sum of the logarithms of the weights.
+    def centres(
+        self, parts: nw.LazyFrame[Any], labels: Sequence[str]
+    ) -> tuple[list[float], Array, float]:
+        """Means and ranges of the parts and the response; sum of the logarithms of the weights.
 
         Raises
         ------
@@ -269,6 +274,8 @@ class _Source:
         names = [f"p{i}" for i in range(len(labels))]
         flags = [_bad(name).alias(f"b_{name}") for name in names]
         select = [nw.col(name).mean() for name in names]
+        select += [nw.col(name).min().alias(f"low_{name}") for name in names]
+        select += [nw.col(name).max().alias(f"high_{name}") for name in names]
         select += [nw.col(f"b_{name}").sum() for name in names]
         if self.weighted:
             positive = nw.col("w") > 0.0
@@ -287,10 +294,12 @@ class _Source:
                     f"{label} has no finite value in {count} row{'s' if count > 1 else ''}: drop "
                     "or mend these rows" + (", or use log1p()" if label.startswith("log(") else "")
                 )
+        ranges = np.array([[found[f"low_{name}"], found[f"high_{name}"]] for name in names])
+        means = [float(found[name]) for name in names]
         if not self.weighted:
-            return [float(found[name]) for name in names], 0.0
+            return means, ranges, 0.0
         self._check_weights(found)
-        return [float(found[name]) for name in names], float(found["log_w"])
+        return means, ranges, float(found["log_w"])
 
     def _check_weights(self, found: Mapping[str, Any]) -> None:
         count, least, most = int(found["b_w"]), float(found["least"]), float(found["most"])

@@ -24,6 +24,7 @@ def save(moments: Moments, path: Path) -> None:
     """Write sums to a file; an existing one is replaced once the new one is complete."""
     sums = moments.sums
     arrays: Parts = {name: getattr(sums, name) for name in Sums.__slots__}
+    arrays["ranges"] = moments.ranges
     keys = []
     for i, (name, key) in enumerate(moments.keys.items()):
         arrays[f"codes_{i}"] = key.codes
@@ -103,6 +104,7 @@ def _restore(stored: Stored) -> Moments:
         },
         keys=keys,
         sums=sums,
+        ranges=stored.finite("ranges", size, 2),
         log_weights=number(stored.manifest, "log_weights"),
         n_rows=stored.get("n_rows", int),
         missing={name: int(count) for name, count in stored.get("missing", dict).items()},

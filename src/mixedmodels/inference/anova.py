@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arrays import Array
+from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
@@ -18,8 +18,11 @@ from mixedmodels.model.record import Fit
 from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.quantiles import f_probability
 
-# share of a fixed-effect column that may lie outside a space it belongs to (rounding)
-OUTSIDE = 1e-7
+# share of a fixed-effect column that may lie outside a space it belongs to: the square root of
+# what rounding leaves of its square
+OUTSIDE = 1e-6
+# logarithms of volumes: differences that are rounding
+ROUNDING = 1e-6
 # the same for a squared distance between covariance matrices, taken from products
 OUTSIDE_SQUARED = 1e-8
 
@@ -78,19 +81,19 @@ def term_of_column(design: Design) -> tuple[list[str], NDArray[np.intp]]:
 
 
 def rows_of(fit: Fit, name: str) -> Array:
-    """Base columns of the rows of a fit.
+    """Base columns of the rows of a fit, or of the weighted rows that stand for its sums.
 
     Raises
     ------
     ModelError
         The model was loaded from a file without its rows.
     """
-    if not has_rows(fit):
+    if not has_points(fit):
         raise ModelError(
             f"{name} was loaded from a file without its rows, and this comparison needs them: "
             "write the file with mm.save(model, path, data=True), or fit it again"
         )
-    return fit.rows.base
+    return fit.points.base
 
 
 def has_rows(fit: Fit) -> bool:
@@ -98,25 +101,54 @@ def has_rows(fit: Fit) -> bool:
     return not isinstance(fit.rows, RowsNotKept)
 
 
-def fixed_space(fit: Fit, name: str) -> tuple[Array, float]:
-    """Orthonormal columns spanning X, and the logarithm of the volume that X's own columns span.
+def has_points(fit: Fit) -> bool:
+    """Whether the fit holds its rows, or the sums that it was fitted to."""
+    return has_rows(fit) or fit.source.sums is not None
+
+
+def comparable(a: Fit, b: Fit) -> bool:
+    """Whether two fits hold the same rows, one by one, or the same sums."""
+    return a.source.sums is b.source.sums and has_points(a) and has_points(b)
+
+
+def fixed_products(a: Fit, b: Fit, names: tuple[str, str]) -> tuple[Array, Array]:
+    """Products of working columns of X: of two fits, and of the second with itself.
+
+    The working columns of `a` are orthonormal in the metric of its prior weights, over the number
+    of rows; in that metric both are taken, so that the first says what `a` makes of `b`.
 
     Parameters
     ----------
-    fit : Fit
-    name : str
-        What messages call it.
+    a, b : Fit
+        On the same rows.
+    names : tuple of str
+        What messages call them.
 
     Returns
     -------
-    basis : ndarray of shape (n, p)
-    log_volume : float
-        Half the log determinant of X'X; the REML criterion depends on it.
+    shared : ndarray of shape (p_a, p_b)
+    own : ndarray of shape (p_b, p_b)
     """
-    fixed = fit.working.fixed
-    basis, upper = np.linalg.qr(rows_of(fit, name).T @ fixed.recipe)
-    diagonals = np.concatenate([np.diag(upper), np.diag(fixed.root)])
-    return basis, float(np.log(np.abs(diagonals)).sum())
+    left, right = rows_of(a, names[0]), rows_of(b, names[1])
+    products = cross_products([*left, *right], a.points.weights) / a.n_obs
+    c, recipe = len(left), b.working.fixed.recipe
+    shared = a.working.fixed.recipe.T @ products[:c, c:] @ recipe
+    return np.asarray(shared), np.asarray(recipe.T @ products[c:, c:] @ recipe)
+
+
+def same_fixed_part(a: Fit, b: Fit, names: tuple[str, str]) -> bool:
+    """Whether the columns of X span one space, with one volume (the REML criterion has it)."""
+    p = len(a.working.fixed.kept)
+    if p != len(b.working.fixed.kept):
+        return False
+    if not p:
+        return True
+    shared, own = fixed_products(a, b, names)
+    if np.abs(own - shared.T @ shared).max() > OUTSIDE**2:
+        return False
+    roots = [float(np.log(np.abs(np.diag(fit.working.fixed.root))).sum()) for fit in (a, b)]
+    volume = float(np.linalg.slogdet(shared)[1]) + roots[1] - roots[0]
+    return abs(volume) <= ROUNDING
 
 
 def fixed_outside(small: Fit, large: Fit, names: tuple[str, str]) -> list[str]:
@@ -129,15 +161,13 @@ def fixed_outside(small: Fit, large: Fit, names: tuple[str, str]) -> list[str]:
     names : tuple of str
         What messages call them.
     """
-    space, _ = fixed_space(large, names[1])
-    columns = rows_of(small, names[0]).T @ small.working.fixed.recipe
-    left = columns - space @ (space.T @ columns)
-    length = np.linalg.norm(columns, axis=0)
-    if not (np.linalg.norm(left, axis=0) > OUTSIDE * length).any():
+    shared, own = fixed_products(large, small, names[::-1])
+    left, length = own - shared.T @ shared, np.diag(own)
+    if not (np.diag(left) > OUTSIDE**2 * length).any():
         return []
     root = small.working.fixed.root
-    share = np.linalg.norm((left / length) @ root, axis=0) / np.abs(np.diag(root))
-    return [name for name, s in zip(small.term_names, share, strict=True) if s > OUTSIDE]
+    share = np.einsum("ij,ik,kj->j", root, left, root) / np.square(np.diag(root))
+    return [name for name, s in zip(small.term_names, share, strict=True) if s > OUTSIDE**2]
 
 
 def random_outside(small: Fit, large: Fit, names: tuple[str, str]) -> list[str]:
@@ -227,7 +257,7 @@ class _Pieces:
         return [
             cls(term.text, codes, mapping.recipe.T @ base)
             for group, maps, codes in zip(
-                fit.design.groups, fit.working.terms, fit.rows.codes, strict=True
+                fit.design.groups, fit.working.terms, fit.points.codes, strict=True
             )
             for term, mapping in zip(group.terms, maps, strict=True)
             if len(mapping.kept)
@@ -236,18 +266,22 @@ class _Pieces:
     @classmethod
     def residual(cls, fit: Fit) -> _Pieces:
         """Independent errors: a random intercept of every row."""
-        n, weights = fit.n_obs, fit.rows.weights
+        n, weights = len(fit.points.y), fit.points.weights
         column = np.ones(n) if weights is None else 1.0 / np.sqrt(weights)
         return cls("(other prior weights)", np.arange(n), column[None])
 
     def products(self, other: _Pieces) -> Array:
         """Frobenius inner products of symmetric pieces, shape (q (q + 1) / 2, the other's)."""
-        width = int(other.codes.max()) + 1
-        combined = self.codes * width + other.codes
-        present, cell = observed(combined, (int(self.codes.max()) + 1) * width)
+        if np.array_equal(self.codes, other.codes):
+            cell, count = self.codes, int(self.codes.max()) + 1
+        else:
+            width = int(other.codes.max()) + 1
+            combined = self.codes * width + other.codes
+            present, cell = observed(combined, (int(self.codes.max()) + 1) * width)
+            count = len(present)
         sums = np.array(
             [
-                [np.bincount(cell, weights=a * b, minlength=len(present)) for b in other.columns]
+                [np.bincount(cell, weights=a * b, minlength=count) for b in other.columns]
                 for a in self.columns
             ]
         )
@@ -278,7 +312,14 @@ class _Span:
     def of(cls, fit: Fit, name: str) -> _Span:
         """That of a fit; messages call it `name`."""
         pieces = [_Pieces.residual(fit), *_Pieces.of(fit, name)]
-        gram = np.block([[a.products(b) for b in pieces] for a in pieces])
+        blocks = [
+            [a.products(b) if j >= i else None for j, b in enumerate(pieces)]
+            for i, a in enumerate(pieces)
+        ]
+        for i in range(len(pieces)):
+            for j in range(i):
+                blocks[i][j] = np.asarray(blocks[j][i]).T
+        gram = np.block(blocks)
         length = np.sqrt(np.diag(gram))
         scaled = gram / np.outer(length, length)
         return cls(pieces, length, np.linalg.pinv(scaled, rcond=1e-11, hermitian=True))
@@ -296,9 +337,9 @@ class _Span:
 
 def same_weights(a: Fit, b: Fit) -> bool:
     """Whether two fits on the same rows have the same prior weights."""
-    if a.rows.weights is None or b.rows.weights is None:
-        return a.rows.weights is b.rows.weights
-    return np.array_equal(a.rows.weights, b.rows.weights)
+    if a.points.weights is None or b.points.weights is None:
+        return a.points.weights is b.points.weights
+    return np.array_equal(a.points.weights, b.points.weights)
 
 
 def describe_outside(fixed: Sequence[str], random: Sequence[str]) -> str:

@@ -16,13 +16,14 @@ from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.inference.anova import (
     describe_outside,
     fixed_outside,
-    fixed_space,
     has_rows,
     random_outside,
+    same_fixed_part,
     sequential_table,
 )
 from mixedmodels.inference.boundary import at_boundary
 from mixedmodels.inference.ftable import f_table
+from mixedmodels.inference.same_sums import on_same_sums
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import chi2_probability
@@ -249,6 +250,7 @@ def anova(
 def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
     """Chain of likelihood-ratio tests, from the fewest parameters to the most."""
     check_same_rows(given)
+    given = on_same_sums(given)
     named = {n: m.update(reml=False) if m.reml else m for n, m in given.items()}
     names = sorted(named, key=lambda name: named[name].n_params)
     fits = [named[name] for name in names]
@@ -419,20 +421,11 @@ def _comparable(named: dict[str, FittedModel]) -> dict[str, FittedModel]:
 
 
 def _same_fixed_part(named: Mapping[str, FittedModel]) -> bool:
-    """Whether the columns of X span one space, with one volume (the REML criterion has it)."""
+    """Whether REML criteria compare: the columns of X span one space, with one volume."""
     (first, reference), *others = named.items()
-    space, volume = fixed_space(reference, quoted(first))
-    for name, fit in others:
-        other_space, other_volume = fixed_space(fit, quoted(name))
-        if not _same_space(space, other_space) or abs(volume - other_volume) > ROUNDING:
-            return False
-    return True
-
-
-def _same_space(a: Array, b: Array) -> bool:
-    if a.shape != b.shape:
-        return False
-    return bool(np.linalg.norm(b - a @ (a.T @ b)) < 1e-7) if a.size else True
+    return all(
+        same_fixed_part(reference, fit, (quoted(first), quoted(name))) for name, fit in others
+    )
 
 
 def _check_finite(named: Mapping[str, FittedModel], values: Array) -> None:
@@ -448,6 +441,8 @@ def _warn_not_nested(named: Mapping[str, FittedModel], small: str, large: str) -
     """Say which parts of the smaller model the larger one lacks."""
     fit, larger = named[small], named[large]
     names = (quoted(small), quoted(large))
+    if fit.source.sums is not larger.source.sums:
+        return  # no sums serve both, and nesting cannot be seen
     fixed = fixed_outside(fit, larger, names)
     if not _same_offset(fit, larger):
         fixed = [*fixed, "offset"]

@@ -86,6 +86,15 @@ def hypotheses(fit: Fit, kind: str) -> list[tuple[str, Array]]:
     columns = rows_of(fit, fit.formula).T @ fit.design.x_recipe[:, fit.working.fixed.kept]
     if kind == "III":
         return _averaged(fit, columns)
+    if fit.source.sums is not None:
+        if fit.rows.weights is not None:
+            raise ModelError(
+                f"tests of type {kind} count each row once, and the sums of this model are "
+                "weighted: use type='III'"
+            )
+        counts = fit.points.weights
+        assert counts is not None
+        columns = columns * np.sqrt(counts)[:, None]
     parts = [_parts(fit.design, t) for t in range(len(names))]
     found = []
     for term in terms:

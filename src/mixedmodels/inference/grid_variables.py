@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import column_values, read
 from mixedmodels.design.levels import Factor, Level
+from mixedmodels.engines.moments import Moments
 from mixedmodels.errors import ModelError
 from mixedmodels.formula.render import column_source
 from mixedmodels.model.record import Fit
@@ -128,6 +129,8 @@ class _Sample:
 def _sample(fit: Fit, names: Sequence[str]) -> tuple[_Sample | None, float]:
     """Read the variables again; None if the model does not hold its data."""
     source = fit.source
+    if source.sums is not None and "offset" not in source.arrays:
+        return _sample_of_cells(source.sums, names), 0.0
     if source.data is None:
         if "offset" in source.arrays:
             raise ModelError(
@@ -153,6 +156,17 @@ def _sample(fit: Fit, names: Sequence[str]) -> tuple[_Sample | None, float]:
     return _Sample(numbers, factors), offset
 
 
+def _sample_of_cells(sums: Moments, names: Sequence[str]) -> _Sample:
+    """The categories of the cells, which stand for their rows."""
+    keys = {name: sums.keys[name] for name in names if name in sums.keys}
+    numbers = {
+        name: np.array(key.levels, np.float64)[key.codes]
+        for name, key in keys.items()
+        if name in sums.numbers
+    }
+    return _Sample(numbers, keys)
+
+
 def _variable(
     fit: Fit, name: str, given: tuple[Any, ...] | None, sample: _Sample | None
 ) -> Variable:
@@ -166,7 +180,7 @@ def _variable(
             found = np.array([place.get(str(level), -1) for level in factor.levels], np.intp)
             codes = found[factor.codes]
         return Variable(name, values, codes, is_factor=True)
-    numbers = None if sample is None else sample.numbers[name]
+    numbers = None if sample is None else sample.numbers.get(name)
     width = math.nan if numbers is None else float(np.ptp(numbers))
     if f"factor({name})" in known and _is_factor_in(fit.design.formula.fixed, name):
         levels = known[f"factor({name})"][0]
@@ -175,6 +189,11 @@ def _variable(
         return Variable(name, values, codes, width, is_factor=True)
     if given is not None:
         return Variable(name, _finite(name, given), None, width)
+    summary = None if fit.source.sums is None else fit.source.sums.spread(name)
+    if summary is not None:
+        mean, low, high, two = summary
+        values = tuple(dict.fromkeys((low, high))) if two else (mean,)
+        return Variable(name, values, None, high - low)
     if numbers is None:
         raise ModelError(
             f"the mean of '{name}' needs the data, which the model does not hold (it was loaded "

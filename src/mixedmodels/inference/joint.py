@@ -84,6 +84,11 @@ def holds_rows(fit: Fit) -> bool:
     return type(fit.rows) is Rows
 
 
+def _has_columns(fit: Fit) -> bool:
+    """Whether the fit has the columns of its rows, or of rows that stand for its sums."""
+    return holds_rows(fit) or fit.source.sums is not None
+
+
 def join(given: Sequence[Fit]) -> Joint | None:
     """Models side by side; None where their structure asks for one fit at a time."""
     fits = tuple({id(fit): fit for fit in given}.values())
@@ -91,11 +96,13 @@ def join(given: Sequence[Fit]) -> Joint | None:
         fit.has_random and getattr(fit.objective.blocks, "within", None) is not None for fit in fits
     ):
         return None  # groups so far apart that totals lack digits
-    if len(fits) > 1 and not (all(map(holds_rows, fits)) and _same_weights(fits)):
+    if len({id(fit.source.sums) for fit in fits}) > 1:
+        return None  # rows of one do not stand beside rows of the other
+    if len(fits) > 1 and not (all(map(_has_columns, fits)) and _same_weights(fits)):
         return None
     if _one_factor(fits):
         return _by_level(fits)
-    if max(_layout(fit).total for fit in fits) <= FEW and all(map(holds_rows, fits)):
+    if max(_layout(fit).total for fit in fits) <= FEW and all(map(_has_columns, fits)):
         return _by_column(fits)
     return None
 
@@ -108,12 +115,14 @@ def _one_factor(fits: Sequence[Fit]) -> bool:
         for fit in grouped
     ):
         return False
-    return all(np.array_equal(fit.rows.codes[0], grouped[0].rows.codes[0]) for fit in grouped[1:])
+    return all(
+        np.array_equal(fit.points.codes[0], grouped[0].points.codes[0]) for fit in grouped[1:]
+    )
 
 
 def _same_weights(fits: Sequence[Fit]) -> bool:
-    first = fits[0].rows.weights
-    others = [fit.rows.weights for fit in fits[1:]]
+    first = fits[0].points.weights
+    others = [fit.points.weights for fit in fits[1:]]
     if first is None:
         return all(other is None for other in others)
     return all(other is not None and np.array_equal(first, other) for other in others)
@@ -131,7 +140,7 @@ def _layout(fit: Fit) -> Layout:
 def _columns(fit: Fit) -> list[list[Array]]:
     """Working columns of Z over the rows, one list per grouping factor."""
     return [
-        [row for term in group for row in term.recipe.T @ fit.rows.base]
+        [row for term in group for row in term.recipe.T @ fit.points.base]
         for group in fit.working.terms
     ]
 
@@ -152,11 +161,11 @@ def _by_level(fits: tuple[Fit, ...]) -> Joint:
             fits, zz, zx, blocks.cross[:p, :p], (slice(0, q),), (slice(0, p),), dense=False
         )
     z_rows = [[row for group in _columns(fit) for row in group] for fit in fits]
-    x_rows = [list(fit.working.fixed.recipe.T @ fit.rows.base) for fit in fits]
+    x_rows = [list(fit.working.fixed.recipe.T @ fit.points.base) for fit in fits]
     z, x = _slices([len(rows) for rows in z_rows]), _slices([len(rows) for rows in x_rows])
     every_z = [row for rows in z_rows for row in rows]
     every_x = [row for rows in x_rows for row in rows]
-    weights = fits[0].rows.weights
+    weights = fits[0].points.weights
     xx = cross_products(every_x, weights) if every_x else np.empty((0, 0))
     grouped = next((fit for fit in fits if fit.has_random), None)
     if grouped is None:
@@ -165,7 +174,7 @@ def _by_level(fits: tuple[Fit, ...]) -> Joint:
     sums = level_sums(
         [*every_z, *every_x],
         weights,
-        grouped.rows.codes[0],
+        grouped.points.codes[0],
         len(grouped.design.groups[0].levels),
         np.arange(len(every_z)),
         counted=False,
@@ -182,9 +191,9 @@ def _by_column(fits: tuple[Fit, ...]) -> Joint:
     parts: list[Any] = []
     for fit in fits:
         for columns, codes, group in zip(
-            _columns(fit), fit.rows.codes, fit.design.groups, strict=True
+            _columns(fit), fit.points.codes, fit.design.groups, strict=True
         ):
-            q, n = len(columns), fit.n_obs
+            q, n = len(columns), len(codes)
             place = codes[:, None] * q + np.arange(q)
             parts.append(
                 sparse.csr_array(
@@ -193,9 +202,9 @@ def _by_column(fits: tuple[Fit, ...]) -> Joint:
                 )
             )
     Z: Any = sparse.hstack(parts, format="csc")
-    x_rows = [fit.working.fixed.recipe.T @ fit.rows.base for fit in fits]
+    x_rows = [fit.working.fixed.recipe.T @ fit.points.base for fit in fits]
     X = np.concatenate(x_rows).T
-    weights = fits[0].rows.weights
+    weights = fits[0].points.weights
     right = X if weights is None else X * weights[:, None]
     weighted = Z if weights is None else sparse.diags_array(weights) @ Z
     return Joint(

@@ -12,6 +12,7 @@ from mixedmodels.errors import ModelError
 from mixedmodels.inference import kenward_roger, satterthwaite
 from mixedmodels.inference.anova import fixed_outside, random_outside, rows_of
 from mixedmodels.inference.compare import check_same_rows, named_models, quoted
+from mixedmodels.inference.same_sums import on_same_sums
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.quantiles import f_probability
 
@@ -127,6 +128,7 @@ def _restriction(large: Any, small: Any, caller: str) -> Array:
     named = list(named_models([large, small], caller).items())
     check_same_rows(dict(named))
     names = (quoted(named[1][0]), quoted(named[0][0]))
+    large, small = on_same_sums(dict(named)).values()
     if not large.has_random or not small.has_random:
         raise ModelError(f"{caller} compares models with random terms; for others use mm.anova()")
     lacks = fixed_outside(small, large, names)
@@ -143,7 +145,7 @@ def _restriction(large: Any, small: Any, caller: str) -> Array:
         )
     # working columns are orthonormal but for the number of rows: what the small model spans
     base, n = rows_of(large, names[1]), large.n_obs
-    weights = 1.0 if large.rows.weights is None else large.rows.weights
+    weights = 1.0 if large.points.weights is None else large.points.weights
     own = large.working.fixed.recipe.T @ base
     shared = (own * weights) @ (rows_of(small, names[0]).T @ small.working.fixed.recipe) / n
     left, values, _ = np.linalg.svd(shared)

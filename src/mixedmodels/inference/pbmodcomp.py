@@ -12,13 +12,14 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
 from mixedmodels.inference.anova import (
+    comparable,
     describe_outside,
     fixed_outside,
-    has_rows,
     random_outside,
 )
 from mixedmodels.inference.compare import check_same_rows, named_models, quoted
 from mixedmodels.inference.replicates import Seed, replicate
+from mixedmodels.inference.same_sums import on_same_sums
 from mixedmodels.model.fit import update
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
@@ -168,13 +169,14 @@ def _nested_pair(large: Any, small: Any, caller: str) -> tuple[Fit, Fit, Any]:
     """
     named = list(named_models([large, small], caller).items())
     check_same_rows(dict(named))
+    large, small = on_same_sums(dict(named)).values()
     names = (quoted(named[1][0]), quoted(named[0][0]))
     if small.n_params >= large.n_params:
         raise ModelError(
             f"{caller}(large, small): {names[1]} has {large.n_params} parameters and {names[0]} "
             f"{small.n_params}; the larger model comes first"
         )
-    if has_rows(large) and has_rows(small):
+    if comparable(large, small):
         lacks = fixed_outside(small, large, names), random_outside(small, large, names)
         if any(lacks):
             raise ModelError(

@@ -179,21 +179,25 @@ class ReferenceGrid:
         shape = tuple(len(v.values) for v in variables)
         if not needed:
             return np.ones(shape)
-        if self.fit.source.data is None:
+        sums = self.fit.source.sums
+        if self.fit.source.data is None and sums is None:
             raise ModelError(
                 "these weights need the data, which the model does not hold (it was loaded from a "
                 "file): use weights='equal', or write the file with mm.save(model, path, data=True)"
             )
         counted = [v for v in variables if v.codes is not None]
         sizes = tuple(len(v.values) for v in counted)
-        n = self.fit.n_obs
+        n = self.fit.n_obs if sums is None else sums.n_cells
         cell, known = np.zeros(n, np.intp), np.ones(n, np.bool_)
         for variable in counted:
             codes = variable.codes
             assert codes is not None
             known &= codes >= 0
             cell = cell * len(variable.values) + np.maximum(codes, 0)
-        prior = np.ones(n) if self.fit.rows.weights is None else self.fit.rows.weights
+        if sums is not None:
+            prior = sums.sums.weight
+        else:
+            prior = np.ones(n) if self.fit.rows.weights is None else self.fit.rows.weights
         counts = np.bincount(cell, weights=prior * known, minlength=math.prod(sizes))
         kept = tuple(len(v.values) if v.codes is not None else 1 for v in variables)
         return np.array(np.broadcast_to(counts.reshape(kept), shape))

@@ -341,6 +341,21 @@ def recoded(model: Fit, contrasts: Mapping[str, str]) -> tuple[Design, Rows]:
     return build_design(parsed, columns)
 
 
+def fit_quietly(model: Fit, sums: CellMoments) -> Fit:
+    """The same model of other sums, without the warnings that it has given already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixedModelsWarning)
+        return _fit_sums(
+            model.formula,
+            sums,
+            reml=model.reml,
+            contrasts=model.options["contrasts"],
+            start=None,
+            random=model.has_random,
+            progress=model.options.get("progress"),
+        )
+
+
 def _names(data: Any) -> tuple[str, ...] | None:
     """Columns that a dot in a formula may stand for; None where only their engine knows them."""
     if isinstance(data, CellMoments):

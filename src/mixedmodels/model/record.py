@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
+from mixedmodels.engines.cells import cell_design
 from mixedmodels.engines.moments import Moments as CellMoments
 from mixedmodels.likelihood.covariance import triangular
 from mixedmodels.likelihood.objective import Objective
@@ -116,6 +117,19 @@ class Fit:
     source: Source
     reml: bool
     options: dict[str, Any]
+
+    @cached_property
+    def points(self) -> Rows:
+        """The rows; of a fit to sums, weighted rows that have the sums of its cells.
+
+        Raises
+        ------
+        ModelError
+            Asking for their columns or levels, when there are neither rows nor sums.
+        """
+        if self.source.sums is None:
+            return self.rows
+        return cell_design(self.design.formula, self.source.sums)[1]
 
     @property
     def formula(self) -> str:

@@ -25,8 +25,8 @@ from mixedmodels.model import archive
 from mixedmodels.model.archive import OtherVersionError, Parts, Stored, number, texts
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
-from mixedmodels.model.storage_design import read_design, write_design
 from mixedmodels.model.rows import RowsNotKept
+from mixedmodels.model.storage_design import read_design, write_design
 from mixedmodels.model.storage_rows import read_source, write_source
 from mixedmodels.moments.cross_products import Cells, Moments, Within
 from mixedmodels.optimize import Optimum
