@@ -312,14 +312,9 @@ class _Span:
     def of(cls, fit: Fit, name: str) -> _Span:
         """That of a fit; messages call it `name`."""
         pieces = [_Pieces.residual(fit), *_Pieces.of(fit, name)]
-        blocks = [
-            [a.products(b) if j >= i else None for j, b in enumerate(pieces)]
-            for i, a in enumerate(pieces)
-        ]
-        for i in range(len(pieces)):
-            for j in range(i):
-                blocks[i][j] = np.asarray(blocks[j][i]).T
-        gram = np.block(blocks)
+        index = range(len(pieces))
+        upper = {(i, j): pieces[i].products(pieces[j]) for i in index for j in index if j >= i}
+        gram = np.block([[upper[i, j] if j >= i else upper[j, i].T for j in index] for i in index])
         length = np.sqrt(np.diag(gram))
         scaled = gram / np.outer(length, length)
         return cls(pieces, length, np.linalg.pinv(scaled, rcond=1e-11, hermitian=True))
