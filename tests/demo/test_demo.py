@@ -43,7 +43,8 @@ def test_every_stage_is_printed_and_reported(
     printed, report = _walk(tmp_path / "new" / "folder", capsys)
     flat = re.sub(r"\s+", " ", printed)
     assert not [line for line in SAID if re.sub(r"\s+", " ", line) not in flat]
-    assert max(map(len, printed.splitlines())) <= 100
+    # the line that names the report is as long as the folder's name
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 100
     assert len(re.findall(r"^\d+\. ", printed, re.MULTILINE)) == len(STAGES)
     assert report.count("<h2 ") == len(STAGES)
     pngs = sorted((tmp_path / "new" / "folder").glob("*.png"))
