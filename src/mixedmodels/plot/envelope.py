@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.design.basis import standardise
-from mixedmodels.likelihood.working import respond
+from mixedmodels.inference.simulated import held
 from mixedmodels.model.predict import simulate
 from mixedmodels.model.record import Fit
-from mixedmodels.moments.memory import with_response
 from mixedmodels.plot.columns import SEED
 
 # simulated responses; rows of all of them together; seconds that solving them may take
@@ -39,29 +37,6 @@ class Band:
     low: Array
     high: Array
     note: str
-
-
-def held(fit: Fit, y: Array) -> Fit:
-    """The model with another response, its relative variances held: beta, sigma and b follow.
-
-    Parameters
-    ----------
-    fit : Fit
-    y : ndarray of shape (n,)
-        With any offset.
-    """
-    values = y if fit.rows.offset is None else y - fit.rows.offset
-    scaled = np.empty(len(values))
-    centre, scale = standardise(values, "the simulated response", fit.rows.weights, scaled)
-    design = replace(fit.design, y_centre=centre, y_scale=scale)
-    rows = replace(fit.rows, y=scaled)
-    moments = with_response(design, rows, fit.moments)
-    working = respond(fit.working, design, moments)
-    objective = replace(fit.objective, blocks=working.blocks)
-    optimum = replace(fit.optimum, at=objective.evaluate(fit.optimum.at.theta))
-    return Fit(
-        design, rows, moments, working, objective, optimum, fit.source, fit.reml, fit.options
-    )
 
 
 def model_band(fit: Fit, curve: Callable[[Fit], Array], independent: Band) -> Band:
