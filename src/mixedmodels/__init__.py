@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from mixedmodels.model.storage import load as load
     from mixedmodels.model.storage import save as save
     from mixedmodels.output.tab_model import tab_model as tab_model
+    from mixedmodels.reporting.report import report as report
 
 _FOLDERS = ("datasets", "plot")
 _HOMES = {
@@ -100,6 +101,7 @@ _HOMES = {
     "r2": "inference.variance_explained",
     "save": "model.storage",
     "tab_model": "output.tab_model",
+    "report": "reporting.report",
     "load": "model.storage",
     **dict.fromkeys(
         (

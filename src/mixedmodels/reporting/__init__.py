@@ -1,0 +1,1 @@
+"""A whole analysis as one page of HTML."""

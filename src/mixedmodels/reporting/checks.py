@@ -1,0 +1,93 @@
+"""Is the model believable: pictures of residuals, random effects, influence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mixedmodels.plot import (
+    autocorrelation,
+    calibration,
+    influence,
+    qq,
+    qq_random,
+    residuals,
+    scale_location,
+)
+from mixedmodels.reporting.html import figure, heading, paragraph, text
+from mixedmodels.reporting.study import Study, attempt
+from mixedmodels.reporting.svg import picture
+
+
+def checks_section(s: Study) -> str:
+    """A picture for each assumption, with what to look for."""
+    return "".join(_parts(s))
+
+
+def _parts(s: Study) -> Iterator[str]:
+    yield paragraph("Each picture says under it what it would look like were the model right.")
+    yield heading("Residuals")
+    yield '<div class="pair">'
+    yield _drawn(
+        s, residuals, "residuals",
+        "Residuals against fitted values, with a smooth curve.",
+        "The curve stays near zero, the spread is the same everywhere.",
+        labelled=True,
+    )  # fmt: skip
+    yield _drawn(
+        s, scale_location, "scale",
+        "Size of the residuals against fitted values, with a smooth curve.",
+        "The curve is level where the variance is the same everywhere.",
+        labelled=True,
+    )  # fmt: skip
+    yield _drawn(
+        s, qq, "qq",
+        "Ordered residuals against quantiles of the normal distribution, with an envelope.",
+        "The points stay in the band where the residuals are normal.",
+    )  # fmt: skip
+    yield _drawn(
+        s, calibration, "calibration",
+        "Observed against fitted values, without and with the random effects.",
+        "The points lie about the dashed line.",
+        labelled=True,
+    )  # fmt: skip
+    if s.m.has_random and s.time:
+        yield _drawn(
+            s, autocorrelation, "autocorrelation",
+            f"Correlation of residuals within groups by their distance in {s.title(s.time)}.",
+            "All are near zero where the random effects explain what repeated values share.",
+            time=s.time,
+        )  # fmt: skip
+    yield _drawn(
+        s, influence, "influence",
+        "Cook's distance of every row, the largest by name.",
+        "No row stands out.",
+    )  # fmt: skip
+    yield "</div>"
+    if s.m.has_random:
+        yield heading("Random effects")
+        for k, group in enumerate(s.m.design.groups):
+            yield _drawn(
+                s, qq_random, f"qq-random-{k}",
+                f"Ordered random effects of {s.title(group.name)} against normal quantiles.",
+                "The points stay in the band where the random effects are normal.",
+                labelled=True, group=group.name,
+            )  # fmt: skip
+
+
+def _drawn(
+    s: Study,
+    function: Callable[..., Any],
+    anchor: str,
+    alt: str,
+    expected: str,
+    *,
+    labelled: bool = False,
+    **options: Any,
+) -> str:
+    def make() -> str:
+        step = (s.plot if labelled else s.call)(function, "m", **options)
+        shown = picture(step.value, f"fig-{anchor}", alt)
+        return figure(shown, f"{text(alt)} <strong>{text(expected)}</strong>", step.code)
+
+    return attempt(alt.rstrip("."), make)
