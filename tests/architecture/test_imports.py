@@ -31,7 +31,7 @@ FLOORS = [
     ["optimize_batch"],
     ["model.record"],
     ["inference.parameters"],
-    ["model.predict", "inference.satterthwaite"],
+    ["model.predict", "model.predict_table", "inference.satterthwaite"],
     ["inference.kenward_roger"],
     ["model.frames"],
     ["model.fit"],

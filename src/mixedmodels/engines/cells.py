@@ -65,7 +65,9 @@ def cell_design(formula: ParsedFormula, given: Moments) -> tuple[Design, Rows]:
     table = _part_table(plan, given, columns, values)
     for source, rewritten in plan.sources.items():
         names = column_names(specs[source], formula.labels)
-        matrices[source] = _matrix(rewritten, table, len(names)).T, names
+        matrix = source_matrix(rewritten, table)
+        assert matrix.shape[1] == len(names)
+        matrices[source] = matrix.T, names
     n, m = given.n, len(cell)
     mean = float(given.sums.weight.sum() / n)
     normal = weights * (m / weights.sum())
@@ -133,16 +135,15 @@ def _part_table(plan: Plan, given: Moments, columns: Columns, values: Array) -> 
     return pd.concat([table, pd.DataFrame(parts, index=table.index)], axis=1)
 
 
-def _matrix(source: str, table: pd.DataFrame, width: int) -> Array:
+def source_matrix(source: str, table: pd.DataFrame) -> Array:
+    """The columns of a source whose parts are columns of the table."""
     # terms stay in the order of the formula's own, whose degrees count each number of a part
     formula = Formula(source, _ordering="none")
     with np.errstate(all="ignore"):
         matrix = formula.get_model_matrix(
             table, context=CONTEXT, na_action="ignore", output="numpy"
         )
-    values = np.asarray(matrix, dtype=np.float64).reshape(len(table), -1)
-    assert values.shape[1] == width
-    return values
+    return np.asarray(matrix, dtype=np.float64).reshape(len(table), -1)
 
 
 # --- rows from sums -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -135,3 +135,29 @@ def asking(engine: str) -> Iterator[None]:
             f"{engine} could not answer, and nothing was fitted: {type(error).__name__}: "
             f"{said[:400]}"
         ) from error
+
+
+def beside(table: nw.LazyFrame[Any], columns: Mapping[str, Any]) -> nw.LazyFrame[Any]:
+    """A small table with its own columns in the engine of another, to be joined to it."""
+    import pandas as pd
+
+    small = pd.DataFrame(dict(columns))
+    made: Any
+    engine, native = str(table.implementation.value), nw.to_native(table)
+    if engine == "polars":
+        made = nw.from_dict(dict(columns), backend="polars").lazy()
+    elif engine == "duckdb":
+        pa = require("pyarrow", "duckdb")
+        arrow = pa.Table.from_pandas(small, preserve_index=False)  # noqa: F841 - DuckDB sees it
+        # on the connection of the other table, whichever it is
+        made = nw.from_native(native.query("other", "select * from arrow"))
+    elif engine == "ibis":
+        ibis = require("ibis", "ibis")
+        made = nw.from_native(ibis.memtable(small))
+    elif engine == "dask":
+        dask = require("dask.dataframe", "dask")
+        made = nw.from_native(dask.from_pandas(small, npartitions=1))
+    else:  # Spark and what speaks its language
+        made = nw.from_native(native.sparkSession.createDataFrame(small))
+    table_beside: nw.LazyFrame[Any] = made
+    return table_beside

@@ -33,6 +33,22 @@ PREFIX = "__part_"
 
 
 @dataclass(frozen=True, slots=True)
+class SplitTerm:
+    """One term of a source.
+
+    Attributes
+    ----------
+    part : int or None
+        Its number, as a place among the parts; None where it has none.
+    categories : tuple of str
+        Columns of its categories.
+    """
+
+    part: int | None
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Keys and parts of a formula.
 
@@ -47,6 +63,8 @@ class Plan:
         As the user wrote them.
     sources : dict of str to str
         For each source of the formula the same with its parts as columns ``__part_0``, ...
+    terms : dict of str to tuple of SplitTerm
+        Terms of each source, the constant first, in the order of their columns.
     forced : frozenset of str
         Numeric columns that are categories throughout.
     """
@@ -57,6 +75,7 @@ class Plan:
     parts: tuple[Part, ...]
     labels: dict[Part, str]
     sources: dict[str, str]
+    terms: dict[str, tuple[SplitTerm, ...]]
     forced: frozenset[str]
 
     @property
@@ -93,6 +112,7 @@ def make_plan(formula: ParsedFormula, is_number: Callable[[str], bool]) -> Plan:
         tuple(splitter.parts),
         {part: splitter.label(part) for part in splitter.parts},
         sources,
+        splitter.terms,
         forced,
     )
 
@@ -104,27 +124,34 @@ class _Splitter:
         self.formula, self.is_number = formula, is_number
         self.parts: dict[Part, int] = {}
         self.categorical: dict[str, None] = {}
+        self.terms: dict[str, tuple[SplitTerm, ...]] = {}
 
     def rewritten(self, source: str) -> str:
-        terms = []
+        terms, split = [], [SplitTerm(None, ())] if source[0] == "1" else []
         for factors in terms_of(source):
             codes = [code for code, quoted in factors if quoted is None]
             if codes == ["1"]:
                 continue
             numbers, kept = [], []
+            categories: list[str] = []
             for code, quoted in factors:
-                if self.is_category(code, quoted):
+                category = self.category(code, quoted)
+                if category is not None:
+                    categories.append(category)
                     kept.append(code if quoted is None else quoted)
                 else:
                     numbers.append(code if quoted is None else column_source(code))
+            at = None
             if numbers:
-                part = tuple(sorted(numbers))
-                kept.insert(0, f"{PREFIX}{self.parts.setdefault(part, len(self.parts))}")
+                at = self.parts.setdefault(tuple(sorted(numbers)), len(self.parts))
+                kept.insert(0, f"{PREFIX}{at}")
             terms.append(":".join(kept))
+            split.append(SplitTerm(at, tuple(categories)))
+        self.terms[source] = tuple(split)
         return " + ".join([source[0], *terms])
 
-    def is_category(self, code: str, quoted: str | None) -> bool:
-        """Whether one factor is a category; notes the column that it is of."""
+    def category(self, code: str, quoted: str | None) -> str | None:
+        """The column of which one factor is a category; None if it is a number."""
         node = tree(column_source(code) if quoted is not None else code)
         name = column_of(node)
         if name is None:
@@ -133,7 +160,7 @@ class _Splitter:
             function = node.func.id
             self.refuse(node, code)
             if function not in CATEGORY:
-                return False
+                return None
             name = column_of(node.args[0])
             if name is None:
                 raise FormulaError(
@@ -141,9 +168,9 @@ class _Splitter:
                     "add the values to the table"
                 )
         elif self.is_number(name):
-            return False
+            return None
         self.categorical[name] = None
-        return True
+        return name
 
     def refuse(self, node: ast.AST, code: str) -> None:
         for inner in ast.walk(node):

@@ -34,6 +34,7 @@ WITHIN = 1e-7
 CONSTANT = 1e-13
 # smallest weight beside the largest
 SMALLEST = 1e-150
+FLOATS = (nw.Float32, nw.Float64)
 YES, NO = nw.lit(value=True), nw.lit(value=False)
 
 
@@ -151,11 +152,7 @@ class _Source:
         if weights is not None:
             selected.append(nw.col(weights).cast(nw.Float64).alias("w"))
             names["w"] = weights
-        floats = {
-            own
-            for own, name in names.items()
-            if own[0] in "vw" or schema[name] in (nw.Float32, nw.Float64)
-        }
+        floats = {own for own, name in names.items() if own[0] in "vw" or schema[name] in FLOATS}
         frame = table.select(*selected)
         frame = frame.with_columns(*(_absent(own, is_float=own in floats) for own in names))
         keys = tuple(own for own in names if own[0] == "k")
@@ -373,6 +370,29 @@ class _Source:
         fine = _sums(again, size, np.zeros(size), weighted=self.weighted).take(place)
         # what is left of the means is their rounding
         return Sums(sums.n, sums.weight, sums.means + fine.means, fine.products)
+
+
+def number_column(name: str, kind: Any) -> nw.Expr:
+    """A column of a table as a 64-bit float, NaN as null."""
+    value = nw.col(name).cast(nw.Float64)
+    return nw.when(~value.is_nan()).then(value) if kind in FLOATS else value
+
+
+def text_column(name: str, kind: Any) -> nw.Expr:
+    """A column of a table as text, as levels are written: 1 for 1.0, True for true."""
+    value = nw.col(name)
+    if kind == nw.Boolean:
+        text = nw.when(value).then(nw.lit("True")).otherwise(nw.lit("False"))
+        return nw.when(~value.is_null()).then(text)
+    if kind in FLOATS:
+        value = number_column(name, kind)
+        absent = value.is_null()
+        # a cast of what is missing is an error in some engines
+        safe = nw.when(absent).then(nw.lit(0.0)).otherwise(value)
+        whole = safe.cast(nw.Int64).cast(nw.String)
+        text = nw.when(safe == safe.floor()).then(whole).otherwise(safe.cast(nw.String))
+        return nw.when(~absent).then(text)
+    return value.cast(nw.String)
 
 
 def is_numeric(dtype: Any) -> bool:

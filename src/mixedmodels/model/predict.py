@@ -22,8 +22,10 @@ from mixedmodels.design.frame import (
     to_series,
 )
 from mixedmodels.design.grouping import part_labels
+from mixedmodels.engines.door import is_table
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.likelihood.working import group_recipe
+from mixedmodels.model.predict_table import predict_table
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import t_two_sided, two_sided
 
@@ -48,6 +50,13 @@ def predict(
     if interval not in (None, "confidence", "prediction"):
         raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
     check_level(level)
+    if newdata is not None and is_table(newdata):
+        if interval is not None or offset is not None:
+            raise ModelError(
+                "a table outside memory gets predictions alone: no interval=, and an offset that "
+                "is a column named in the fit"
+            )
+        return predict_table(fit, newdata, groups, strict=new_levels == "error")
     if newdata is None:
         mean = fit.fixed_part + (fit.random_part(groups) if groups else 0.0)
         if interval is None:

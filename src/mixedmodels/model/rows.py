@@ -17,7 +17,7 @@ LOADED = (
 )
 SUMMED = (
     "this model was fitted to sums, and its rows stay where they are: predict(table) gives the "
-    "predictions as a column of a table and check_table(table) the residuals in bins, but fitted "
+    "predictions as a column of a table, but fitted "
     "values, residuals and refits of single rows need the rows in memory"
 )
 
