@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mixedmodels as mm
-from mixedmodels.plot.effects import covariance, own_effects, standardised
+from mixedmodels.plot.modes import covariance, own_effects, standardised
 from tests.plot.common import draw, intercepts, layer, piglets, slopes, titles
 
 

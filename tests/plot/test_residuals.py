@@ -53,7 +53,7 @@ def test_models_without_their_rows_say_so(tmp_path: object) -> None:
     path = f"{tmp_path}/m.zip"
     mm.save(slopes(), path)
     m = mm.load(path)
-    for name in ("residuals", "qq", "qq_random", "calibration", "influence", "shrinkage"):
+    for name in ("residuals", "qq", "qq_random", "calibration", "shrinkage"):
         with pytest.raises(mm.ModelError, match="without its rows"):
             getattr(mm.plot, name)(m)
     draw(mm.plot.caterpillar(m))
@@ -226,10 +226,30 @@ def test_every_plot_of_residuals_is_drawn() -> None:
         draw(p)
 
 
-def test_influence_is_that_of_augment() -> None:
+def test_influence_is_that_of_the_tables() -> None:
     m = slopes()
-    p = mm.plot.influence(m)
-    table = m.augment()
+    p, table = mm.plot.influence(m), mm.influence(m)
     for name in ("cooks_distance", "leverage"):
-        np.testing.assert_allclose(p.data[name], table[name], rtol=1e-12)
-    assert set(layer(p, "point")["row"]) == set(table["cooks_distance"].nlargest(5).index)
+        np.testing.assert_array_equal(p.data[name], table[name])
+    assert set(layer(p, "point")["place"]) == set(table["cooks_distance"].nlargest(5).index)
+    by_animal = mm.influence(m, "animal")
+    p = mm.plot.influence(m, "animal", labels={"animal": "Piglet"})
+    np.testing.assert_array_equal(p.data["cooks_distance"], by_animal["cooks_distance"])
+    assert p.data["name"].tolist() == by_animal["level"].tolist()
+    assert titles(p)["x"] == "Piglet"
+    draw(p)
+    p = mm.plot.dfbetas(m, "animal")
+    own = p.data[p.data["term"] == "time"]
+    np.testing.assert_array_equal(own["dfbetas"], by_animal["dfbetas_time"])
+    limit = 2.0 / np.sqrt(75)
+    assert (layer(p, "point")["dfbetas"].abs() > limit).all()
+    draw(p)
+    draw(mm.plot.dfbetas(mm.lm("BW ~ time", piglets())))
+
+
+def test_rows_without_a_value_of_influence_are_left_out() -> None:
+    data = piglets().assign(only=(np.arange(297) == 40) * 1.0)
+    m = mm.lmer("BW ~ time + only + (1 | animal)", data)
+    with pytest.warns(mm.DataWarning, match="not determined"):
+        p = mm.plot.influence(m)
+    assert len(p.data) == 296

@@ -1,7 +1,7 @@
 """Plots of data and models: each function gives a plotnine plot that can be extended with `+`."""
 
-from mixedmodels.plot.clusters import clusters as clusters
-from mixedmodels.plot.clusters import criteria as criteria
+from mixedmodels.plot.cluster_plots import clusters as clusters
+from mixedmodels.plot.cluster_plots import criteria as criteria
 from mixedmodels.plot.compare import coefficients as coefficients
 from mixedmodels.plot.compare import model_weights as model_weights
 from mixedmodels.plot.compare import variance_partition as variance_partition
@@ -11,8 +11,9 @@ from mixedmodels.plot.emm import emmeans as emmeans
 from mixedmodels.plot.inference import bootstrap_density as bootstrap_density
 from mixedmodels.plot.inference import profile_density as profile_density
 from mixedmodels.plot.inference import profile_zeta as profile_zeta
-from mixedmodels.plot.influence import influence as influence
-from mixedmodels.plot.influence import residuals_leverage as residuals_leverage
+from mixedmodels.plot.influence_plots import dfbetas as dfbetas
+from mixedmodels.plot.influence_plots import influence as influence
+from mixedmodels.plot.influence_plots import residuals_leverage as residuals_leverage
 from mixedmodels.plot.lists import compare_lists as compare_lists
 from mixedmodels.plot.lists import group_intervals as group_intervals
 from mixedmodels.plot.lists import shrinkage as shrinkage
@@ -27,9 +28,9 @@ from mixedmodels.plot.predictions import effects as effects
 from mixedmodels.plot.predictions import marginal as marginal
 from mixedmodels.plot.random import caterpillar as caterpillar
 from mixedmodels.plot.random import random_pairs as random_pairs
-from mixedmodels.plot.residuals import autocorrelation as autocorrelation
-from mixedmodels.plot.residuals import residuals as residuals
-from mixedmodels.plot.residuals import scale_location as scale_location
+from mixedmodels.plot.residual_plots import autocorrelation as autocorrelation
+from mixedmodels.plot.residual_plots import residuals as residuals
+from mixedmodels.plot.residual_plots import scale_location as scale_location
 from mixedmodels.plot.shapes import boxes as boxes
 from mixedmodels.plot.shapes import distribution as distribution
 from mixedmodels.plot.shapes import violins as violins

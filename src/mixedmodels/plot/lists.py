@@ -15,7 +15,7 @@ from mixedmodels.model.frames import kept_names
 from mixedmodels.model.predict import check_level
 from mixedmodels.model.record import Fit
 from mixedmodels.plot.columns import MOST_POINTS, coded, distinct, sample_note, some_rows
-from mixedmodels.plot.effects import covariance, factor_of, fixed_values, own_effects
+from mixedmodels.plot.modes import covariance, factor_of, fixed_values, own_effects
 from mixedmodels.plot.random import interval_panels, level_axis, ring
 from mixedmodels.plot.theme import (
     ACCENT,

@@ -24,7 +24,7 @@ from mixedmodels.plot.columns import (
     some_rows,
 )
 from mixedmodels.plot.data import codes_of, joinable, time_axis
-from mixedmodels.plot.effects import factor_of
+from mixedmodels.plot.modes import factor_of
 from mixedmodels.plot.rows import column_of, data_of, is_labels, used_rows
 from mixedmodels.plot.smooth import smooth
 from mixedmodels.plot.theme import (

@@ -12,7 +12,6 @@ from mixedmodels.arrays import Array
 from mixedmodels.model.predict import residuals as residuals_of
 from mixedmodels.model.record import Fit
 from mixedmodels.plot.columns import MOST_DENSE, coded, distinct, sample_note, some_rows
-from mixedmodels.plot.effects import alive_terms, standardised
 from mixedmodels.plot.envelope import (
     Band,
     independent_band,
@@ -20,7 +19,8 @@ from mixedmodels.plot.envelope import (
     normal_quantiles,
     positions,
 )
-from mixedmodels.plot.residuals import KINDS
+from mixedmodels.plot.modes import alive_terms, standardised
+from mixedmodels.plot.residual_plots import KINDS
 from mixedmodels.plot.shapes import density_layers
 from mixedmodels.plot.theme import (
     ACCENT,
