@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.design.frame import read, to_native
-from mixedmodels.design.grouping import group_levels, observed
-from mixedmodels.errors import DataError, DataWarning, ModelError, warn
+from mixedmodels.design.frame import to_native
+from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.inference import parameters
 from mixedmodels.inference.anova import has_rows
 from mixedmodels.inference.leave_out import (
@@ -22,6 +21,7 @@ from mixedmodels.inference.leave_out import (
     rows_of_levels,
     without_levels,
 )
+from mixedmodels.inference.model_columns import grouping, row_labels
 from mixedmodels.likelihood.working import inverse_root
 from mixedmodels.model.predict import sigma_df, training_parts
 from mixedmodels.model.record import Fit
@@ -159,47 +159,6 @@ def leverages(fit: Fit) -> tuple[Array, Array]:
     if fit.rows.weights is not None:
         own, total = own * fit.rows.weights, total * fit.rows.weights
     return own, total - own
-
-
-def row_labels(fit: Fit) -> Any:
-    """Labels of the rows used: those of a pandas index, else positions from 0."""
-    complete = fit.source.complete
-    place = np.arange(fit.source.n_rows) if complete is None else np.flatnonzero(complete)
-    index = getattr(fit.source.data, "index", None) if fit.source.kind == "pandas" else None
-    return place if index is None else np.asarray(index[place])
-
-
-def grouping(fit: Fit, name: str) -> tuple[Codes, list[str]]:
-    """Level of each row used and the labels, of a factor of the model or a column of its data.
-
-    Raises
-    ------
-    DataError, ModelError
-    """
-    for codes, group in zip(fit.rows.codes, fit.design.groups, strict=True):
-        if group.name == name:
-            return codes, list(group.levels)
-    if fit.source.data is None:
-        raise ModelError(
-            f"'{name}' is no grouping factor of the model, and the model does not hold its data "
-            "(it was loaded from a file)"
-        )
-    columns = read(fit.source.data, [], grouping=[name])
-    found, labels = group_levels([name], columns.groups)
-    codes = np.full(columns.n_rows, -1, np.int64)
-    codes[slice(None) if columns.complete is None else columns.complete] = found
-    if fit.source.complete is not None:
-        codes = codes[fit.source.complete]
-    lost = int(np.count_nonzero(codes < 0))
-    if lost:
-        raise DataError(
-            f"column '{name}' has no value in {lost} of the {fit.n_obs} rows that the model used; "
-            "fill them, or fit the model without them"
-        )
-    present, codes = observed(codes, len(labels))
-    if len(present) < 2:
-        raise ModelError(f"column '{name}' has one level: nothing is left without it")
-    return codes, [labels[i] for i in present.tolist()]
 
 
 # --- changes --------------------------------------------------------------------------------------
