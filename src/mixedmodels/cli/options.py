@@ -124,3 +124,49 @@ def fitted(formula: str, data: Any, arguments: argparse.Namespace, *, reml: bool
     if parse(formula, column_names(data)).random:
         return lmer(formula, data, reml=reml, **options)
     return lm(formula, data, **options)
+
+
+def add_formulas(parser: argparse.ArgumentParser) -> None:
+    """One formula or more, each a model."""
+    parser.add_argument(
+        "formulas",
+        metavar="FORMULA",
+        nargs="+",
+        help="in quotes, such as 'y ~ x + (x | group)'; the models are called M1, M2, ...",
+    )
+
+
+def models_of(arguments: argparse.Namespace, data: Any, *, reml: bool) -> dict[str, Any]:
+    """A model for each formula."""
+    return {
+        f"M{i}": fitted(formula, data, arguments, reml=reml)
+        for i, formula in enumerate(arguments.formulas, 1)
+    }
+
+
+def printed(title: str, frame: Any) -> str:
+    """A data frame as aligned lines under a title."""
+    import narwhals.stable.v2 as nw
+
+    from mixedmodels.output.layout import clean, width
+
+    columns = nw.from_native(frame, eager_only=True).to_dict(as_series=False)
+    blocks = []
+    for name, values in columns.items():
+        cells = [clean(text) for text in (name, *map(_text, values))]
+        if any(cells[1:]):
+            space = max(map(width, cells))
+            left = any(isinstance(value, str) for value in values)
+            gaps = [" " * (space - width(cell)) for cell in cells]
+            pairs = zip(cells, gaps, strict=True)
+            blocks.append([cell + gap if left else gap + cell for cell, gap in pairs])
+    lines = ("  ".join(row).rstrip() for row in zip(*blocks, strict=True))
+    return "\n".join([title, *lines])
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.5g}"
+    return str(value)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mixedmodels.cli import demo, fit
+from mixedmodels.cli import compare, demo, explore, fit, report
 from mixedmodels.errors import MixedModelsError, MixedModelsWarning
 
 DONE, UNUSABLE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    fit.add(commands)
-    demo.add(commands)
+    for module in (fit, compare, report, explore, demo):
+        module.add(commands)
     return parser
 
 

@@ -25,43 +25,43 @@ def checks_section(s: Study) -> str:
 
 
 def _parts(s: Study) -> Iterator[str]:
-    yield paragraph("Each picture says under it what it would look like were the model right.")
+    yield paragraph("Under each picture stands what it looks like where the model is right.")
     yield heading("Residuals")
     yield '<div class="pair">'
     yield _drawn(
         s, residuals, "residuals",
         "Residuals against fitted values, with a smooth curve.",
-        "The curve stays near zero, the spread is the same everywhere.",
+        "the curve stays near zero, the spread is the same everywhere.",
         labelled=True,
     )  # fmt: skip
     yield _drawn(
         s, scale_location, "scale",
         "Size of the residuals against fitted values, with a smooth curve.",
-        "The curve is level where the variance is the same everywhere.",
+        "the curve is level: the variance is the same everywhere.",
         labelled=True,
     )  # fmt: skip
     yield _drawn(
         s, qq, "qq",
         "Ordered residuals against quantiles of the normal distribution, with an envelope.",
-        "The points stay in the band where the residuals are normal.",
+        "the points stay in the band.",
     )  # fmt: skip
     yield _drawn(
         s, calibration, "calibration",
         "Observed against fitted values, without and with the random effects.",
-        "The points lie about the dashed line.",
+        "the points lie about the dashed line.",
         labelled=True,
     )  # fmt: skip
     if s.m.has_random and s.time:
         yield _drawn(
             s, autocorrelation, "autocorrelation",
             f"Correlation of residuals within groups by their distance in {s.title(s.time)}.",
-            "All are near zero where the random effects explain what repeated values share.",
+            "they stay in the bands: the random effects explain what repeated values share.",
             time=s.time,
         )  # fmt: skip
     yield _drawn(
         s, influence, "influence",
         "Cook's distance of every row, the largest by name.",
-        "No row stands out.",
+        "no row stands far out.",
     )  # fmt: skip
     yield "</div>"
     if s.m.has_random:
@@ -70,7 +70,7 @@ def _parts(s: Study) -> Iterator[str]:
             yield _drawn(
                 s, qq_random, f"qq-random-{k}",
                 f"Ordered random effects of {s.title(group.name)} against normal quantiles.",
-                "The points stay in the band where the random effects are normal.",
+                "the points stay in the band.",
                 labelled=True, group=group.name,
             )  # fmt: skip
 
@@ -88,6 +88,6 @@ def _drawn(
     def make() -> str:
         step = (s.plot if labelled else s.call)(function, "m", **options)
         shown = picture(step.value, f"fig-{anchor}", alt)
-        return figure(shown, f"{text(alt)} <strong>{text(expected)}</strong>", step.code)
+        return figure(shown, f"{text(alt)} Where the model is right, {text(expected)}", step.code)
 
     return attempt(alt.rstrip("."), make)

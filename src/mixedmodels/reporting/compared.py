@@ -128,7 +128,7 @@ def _model_table(found: ModelTable, level: float) -> str:
     note = paragraph(text(found.note), "note") if found.note else ""
     return (
         '<div class="scroll" role="region" tabindex="0" aria-label="Models side by side">'
-        "<table><caption>Models side by side</caption><thead>"
+        '<table class="wide"><caption>Models side by side</caption><thead>'
         f"<tr><td></td>{spans}</tr><tr><td></td>{heads * len(found.names)}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div>{note}"
     )

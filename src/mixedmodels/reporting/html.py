@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from mixedmodels.output.layout import Table as TextTable
-from mixedmodels.output.layout import clean, number, p_value
+from mixedmodels.output.layout import clean, fixed, number, p_value
 from mixedmodels.reporting.svg import dark_colours
 
 # rows of a table; from how many it has a filter
@@ -41,6 +41,12 @@ HEADS = {
     "k": "parameters",
 }
 PROBABILITIES = ("p_value", "p_boundary")
+# columns whose digits have a custom
+DECIMALS = {
+    **dict.fromkeys(("aicc", "aic", "bic", "loglik", "deviance", "delta_aicc", "statistic"), 2),
+    **dict.fromkeys(("aicc_weight", "cum_weight"), 3),
+    **dict.fromkeys(("df", "num_df", "den_df"), 1),
+}
 
 
 def text(value: object) -> str:
@@ -176,6 +182,8 @@ def _texts(column: str, values: Sequence[Any]) -> list[str]:
     if column in PROBABILITIES:
         return ["" if _missing(x) else p_value(float(x)) for x in values]
     decimals = _decimals([x for x in values if isinstance(x, float) and math.isfinite(x)])
+    if column in DECIMALS and decimals:
+        return ["" if _missing(x) else fixed(float(x), DECIMALS[column]) for x in values]
     return [_text(x, decimals) for x in values]
 
 
@@ -194,7 +202,11 @@ def _text(value: Any, decimals: int) -> str:
         return "yes" if value else "no"
     if not isinstance(value, float):
         return str(value)
-    if value == 0.0 or 10.0 ** (1 - decimals) <= abs(value) < 1e8 or value.is_integer():
+    if (
+        value == 0.0
+        or 10.0 ** (1 - decimals) <= abs(value) < 1e8
+        or (value.is_integer() and abs(value) < 1e8)
+    ):
         return f"{value:.{decimals}f}"
     return number(value)
 

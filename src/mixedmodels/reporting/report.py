@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -66,7 +68,7 @@ class Report:
         OSError
             The file cannot be written.
         """
-        _check_path(path)
+        check_path(path)
         Path(path).write_text(self.html, encoding="utf-8")
 
     def __repr__(self) -> str:
@@ -151,7 +153,7 @@ def report(
     drawing()
     check_level(level)
     if path is not None:
-        _check_path(path)
+        check_path(path)
     roles = {"id": id, "time": time, "response": response, "by": by}
     s = study_of(models, data, roles, choose, labels, level)
     head = title or f"Analysis of {s.title(s.response or 'the response')}"
@@ -161,9 +163,20 @@ def report(
     return made
 
 
-def _check_path(path: str | Path) -> None:
+def check_path(path: str | Path) -> None:
+    """Refuse a path that cannot be, before anything is worked out.
+
+    Raises
+    ------
+    ModelError
+    FileNotFoundError
+        No such folder.
+    """
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise ModelError(f"a report is a page of HTML: end its name in .html, not {str(path)!r}")
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
 
 def _foot() -> str:

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from mixedmodels.output.layout import clean
 from mixedmodels.plot.theme import drawing
 
 Element = ET.Element
@@ -69,7 +70,7 @@ def picture(plot: Any, name: str, alt: str, *, fixed: bool = False) -> str:
     body = "".join(ET.tostring(child, encoding="unicode") for child in root)
     kind = ' class="fixed"' if fixed else ""
     return (
-        f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}"{kind} '
+        f'<svg role="img" aria-label="{escape(clean(alt))}" viewBox="{box}"{kind} '
         f'style="width:{float(width) * 1.6:.0f}px">{body}</svg>'
     )
 
@@ -89,7 +90,7 @@ def _drawn(plot: Any, name: str) -> str:
         try:
             for mesh in figure.findobj(QuadMesh):  # bars of colour: thousands of gradients else
                 mesh.set_rasterized(True)
-            figure.savefig(file, format="svg", metadata={"Date": None})
+            figure.savefig(file, format="svg", dpi=72, metadata={"Date": None})
         finally:
             plt.close(figure)
     return UNREADABLE.sub("", file.getvalue().decode("utf-8"))
