@@ -30,10 +30,10 @@ from mixedmodels.explore.columns import (
     warn_unobserved,
     warn_unplaced,
 )
-from mixedmodels.explore.printing import Printed
 from mixedmodels.explore.time_names import text_of
 from mixedmodels.memory import check_memory
 from mixedmodels.output.layout import Block, Table, fixed, number
+from mixedmodels.output.printed import Printed
 
 # times whose matrices are printed
 MOST_PRINTED = 12

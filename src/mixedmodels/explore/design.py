@@ -31,9 +31,9 @@ from mixedmodels.explore.columns import (
     take,
     times,
 )
-from mixedmodels.explore.printing import Printed
 from mixedmodels.memory import check_memory
 from mixedmodels.output.layout import Block, Facts, Prose, Table, fixed, shorten
+from mixedmodels.output.printed import Printed
 
 # times beyond which patterns over time are not formed: each subject has times of its own
 MOST_TIMES = 100

@@ -22,11 +22,11 @@ from mixedmodels.explore.correlations import (
     lower_table,
     pairs_of,
 )
-from mixedmodels.explore.printing import Printed
 from mixedmodels.explore.time_names import text_of
 from mixedmodels.model.predict import residuals
 from mixedmodels.model.record import Fit
 from mixedmodels.output.layout import Block, Facts, Table, fixed, number, shorten_words
+from mixedmodels.output.printed import Printed
 
 # times beyond which the caller must choose some
 MOST_TIMES = 100

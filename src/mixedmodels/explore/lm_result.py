@@ -15,9 +15,9 @@ from mixedmodels.design.frame import FrameKind, attach, to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.explore.columns import counted, listed
 from mixedmodels.explore.per_group import GroupFits
-from mixedmodels.explore.printing import Printed
 from mixedmodels.model.predict import check_level
 from mixedmodels.output.layout import Block, Facts, Table, fixed, number, shorten_words
+from mixedmodels.output.printed import Printed
 from mixedmodels.quantiles import t_probability, t_two_sided
 
 Criterion: TypeAlias = Literal["r2", "adj_r2", "aicc", "aic", "bic", "sigma"]
