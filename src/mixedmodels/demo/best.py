@@ -202,8 +202,8 @@ def final_table(book: Book, study: Study) -> None:
     book.figures(
         {
             "coefficients": (
-                "Fixed effects of LT, QT and QxT",
-                lambda: mm.plot.coefficients({k: study.models[k] for k in ("LT", "QT", "QxT")}),
+                "Fixed effects of LT and QT",
+                lambda: mm.plot.coefficients({k: study.models[k] for k in ("LT", "QT")}),
             )
         }
     )

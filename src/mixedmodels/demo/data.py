@@ -10,6 +10,7 @@ from mixedmodels.demo.study import LABELS, WHO, Study
 
 CELLS = {"time": ".0f", "n": "", "mean": ".3f", "sd": ".3f", "cv": ".3f", "min": ".1f"}
 CELLS |= {"median": ".1f", "max": ".1f", "skewness": ".2f"}
+CRITERIA = ("calinski_harabasz", "davies_bouldin", "silhouette", "bic")
 
 
 def rows(book: Book, study: Study) -> None:
@@ -104,7 +105,9 @@ def clusters(book: Book, study: Study) -> None:
             for k in found.ks
         }
     )
-    book.figures({"criteria": ("Criteria by number of clusters", lambda: mm.plot.criteria(found))})
+    book.figures(
+        {"criteria": ("Criteria by number of clusters", lambda: mm.plot.criteria(found, CRITERIA))}
+    )
 
 
 def linear(book: Book, study: Study) -> None:

@@ -30,7 +30,12 @@ def null_model(book: Book, study: Study) -> None:
     book.table("Intraclass correlation", ["", "article", "here"], [["ICC", article.ICC, ours]])
     book.say(f"Once time is in the model, the ICC is {given:.2f}.")
     book.figures(
-        {"null-calibration": ("Calibration of the null model", lambda: mm.plot.calibration(model))}
+        {
+            "null-calibration": (
+                "Calibration of the null model",
+                lambda: mm.plot.calibration(model, labels=LABELS),
+            )
+        }
     )
 
 
@@ -63,7 +68,10 @@ def _growth_model(book: Book, study: Study, name: str, shape: str) -> None:
                 "Conditional: each animal",
                 lambda: mm.plot.conditional(model, "time", labels=LABELS),
             ),
-            f"{shape}-calibration": ("Calibration", lambda: mm.plot.calibration(model)),
+            f"{shape}-calibration": (
+                "Calibration",
+                lambda: mm.plot.calibration(model, labels=LABELS),
+            ),
         }
     )
 
@@ -149,7 +157,10 @@ def random_slopes(book: Book, study: Study) -> None:
                 "LT: a line for each animal",
                 lambda: mm.plot.conditional(model, "time", labels=LABELS),
             ),
-            "slopes-calibration": ("LT: calibration", lambda: mm.plot.calibration(model)),
+            "slopes-calibration": (
+                "LT: calibration",
+                lambda: mm.plot.calibration(model, labels=LABELS),
+            ),
         }
     )
 
