@@ -23,6 +23,8 @@ from mixedmodels.optimize import (
 
 # evaluations after which a response is left to the general minimiser
 MOST = 40
+# radians by which a step may turn a row of Lambda; longer steps are straight
+MOST_TURN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def _step(
     length = np.linalg.norm(step, axis=1)
     model = -np.einsum("nm,nm->n", at.gradient, step)
     model -= 0.5 * np.einsum("nm,nmk,nk->n", step, at.hessian, step)
-    new = search.evaluate(which, at.theta + step)
+    new = search.evaluate(which, _moved(search.design.template, at.theta, step))
     actual = at.value - new.value
     noise = 1e-13 + at.rounding
     ratio = np.divide(actual, model, out=np.zeros_like(model), where=model > 0.0)
@@ -126,6 +128,30 @@ def _step(
     search.radius[which] = radius
     taken = np.flatnonzero(~refused)
     search.at.put(which[taken], new.take(taken))
+
+
+def _moved(template: Template, theta: Array, step: Array) -> Array:
+    """Thetas after their steps: what goes across a row of Lambda turns it.
+
+    The length of a row is a standard deviation, its direction is made of correlations. Where these
+    hardly matter, beside a variance near zero, the criterion has a bent valley along the turn.
+    """
+    moved = theta + step
+    for row in range(template.q):
+        own = np.flatnonzero(template.rows == row)
+        if len(own) < 2:
+            continue
+        length = np.linalg.norm(theta[:, own], axis=1)
+        along = theta[:, own] / np.maximum(length, 1e-300)[:, None]
+        longer = np.einsum("nk,nk->n", along, step[:, own])
+        across = step[:, own] - longer[:, None] * along
+        reach = np.linalg.norm(across, axis=1)
+        turns = np.flatnonzero((reach < MOST_TURN * length) & (reach > 0.0))
+        angle = (reach / np.maximum(length, 1e-300))[turns, None]
+        aside = across[turns] / reach[turns, None]
+        turned = np.cos(angle) * along[turns] + np.sin(angle) * aside
+        moved[np.ix_(turns, own)] = (length + longer)[turns, None] * turned
+    return moved
 
 
 def _drop_weak(search: _Search) -> bool:

@@ -128,6 +128,21 @@ def check_optimum(fit):
         assert found.at.value[i] <= alone.at.value + 1e-8
 
 
+def test_a_bent_valley_is_followed():
+    # slopes vary, intercepts do not: the correlation hardly matters to the criterion
+    rng = np.random.default_rng(8)
+    g, x = np.repeat(np.arange(10), 4), np.tile(np.arange(4) - 1.5, 10)
+    y = 0.5 * rng.standard_normal(10)[g] * x + rng.standard_normal(40)
+    fit = fitted("y ~ x + (x | g)", {"y": y, "x": x, "g": g}, reml=False)
+    joint = join([fit])
+    design, start = joint.design(fit), np.tile([0.3, 0.2, 0.3], (500, 1))
+    responses = joint.draws(fit).draw(np.random.default_rng(1), 500)
+    found = minimise_batch(design, responses, design.evaluate(start, responses))
+    # straight steps leave the valley, and some responses are not done after 40
+    assert found.evaluations < 25
+    assert found.certified.all()
+
+
 def test_drawn_moments_have_the_moments_of_simulated_rows():
     """Mean and covariance of all cross-products, one level of every kind of rank."""
     rng = np.random.default_rng(5)
