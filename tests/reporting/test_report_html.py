@@ -1,0 +1,282 @@
+"""The report: a sound page, nothing loaded from elsewhere, no text from data becomes markup."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import warnings
+from collections import Counter
+from html import unescape
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mixedmodels as mm
+from mixedmodels.reporting.report import Report
+
+VOID = {"meta", "br", "input", "img", "hr", "link"}
+EVIL, FORMULA_CELL, EMOJI = "<script>alert(1)</script>", '=cmd("|calc")', "🐥 👩‍🌾"
+RIGHT_TO_LEFT, OVERRIDE = "עברית", "a\u202eb"
+QUOTES = '"><img src=http://evil.example onerror=alert(1)>'
+
+
+class Page(HTMLParser):
+    """All elements in order; fails where they are not closed in turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({key for key, _ in attrs}) == len(attrs), (tag, attrs)
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.texts.append(data)
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+def hostile() -> tuple[pd.DataFrame, dict[str, str]]:
+    """Rows whose columns and levels would like to be something else than text."""
+    rng = np.random.default_rng(8)
+    subjects, times = 14, np.arange(7.0)
+    names = [EVIL, FORMULA_CELL, EMOJI, RIGHT_TO_LEFT, OVERRIDE, QUOTES, "$x_1^2$", "&amp;"]
+    labels = [*names, *(f"s{i}" for i in range(subjects - len(names)))]
+    frame = pd.DataFrame(
+        {
+            "<b>id</b>": np.repeat(labels, len(times)),
+            "day": np.tile(times, subjects),
+            "arm <i>": np.repeat(np.resize([EVIL, OVERRIDE], subjects), len(times)),
+        }
+    )
+    slopes = np.repeat(rng.normal(1.0, 0.4, subjects), len(times))
+    frame["y"] = 3.0 + slopes * frame["day"] + rng.normal(0.0, 0.5, len(frame))
+    frame["y"] += np.repeat(rng.normal(0.0, 1.0, subjects), len(times))
+    return frame, {"day": f"day {QUOTES}"}
+
+
+@pytest.fixture(scope="module")
+def hostile_report() -> Report:
+    data, labels = hostile()
+    models = {
+        EVIL: mm.lmer("y ~ day + (day | `<b>id</b>`)", data, reml=False),
+        QUOTES: mm.lmer("y ~ day * `arm <i>` + (day | `<b>id</b>`)", data, reml=False),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return mm.report(models, title=f"{EVIL} {RIGHT_TO_LEFT}", labels=labels, choose=QUOTES)
+
+
+@pytest.fixture(scope="module")
+def chicks() -> Report:
+    data = mm.datasets.load("piglets")
+    models = [
+        mm.lmer("BW ~ time + (time | animal)", data, reml=False),
+        mm.lmer("BW ~ time + treatm + (time | animal)", data, reml=False),
+        mm.lmer("BW ~ time + I(time^2) + treatm + (time | animal)", data, reml=False),
+    ]
+    return mm.report(models, labels={"BW": "Body weight (kg)"})
+
+
+@pytest.fixture(params=["chicks", "hostile_report"])
+def made(request: pytest.FixtureRequest) -> Report:
+    report: Report = request.getfixturevalue(request.param)
+    return report
+
+
+def test_the_page_is_well_formed(made: Report) -> None:
+    page = Page(made.html)
+    assert made.html.startswith('<!DOCTYPE html>\n<html lang="en">')
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
+    assert [name for name, count in ids.items() if count > 1] == []
+    targets = {a["href"][1:] for _, a in page.elements if (a.get("href") or "").startswith("#")}
+    targets |= set(re.findall(r"url\(#([^)]+)\)", made.html))
+    targets |= {a["aria-labelledby"] for _, a in page.elements if a.get("aria-labelledby")}
+    assert targets <= ids.keys()
+
+
+def test_nothing_is_loaded_from_elsewhere(made: Report) -> None:
+    page = Page(made.html)
+    for tag, attributes in page.elements:
+        assert tag not in {"link", "iframe", "object", "embed", "img"}
+        for key in ("src", "href", "action", "srcset", "xlink:href", "data"):
+            assert (attributes.get(key) or "#").startswith(("#", "data:image/png;base64,"))
+        assert not any(key.startswith("on") for key in attributes)
+    assert len(page.named("script")) == 1
+    style = re.findall(r"<style>(.*?)</style>", made.html, re.DOTALL)
+    assert len(style) == 1
+    assert "url(" not in style[0]
+    assert "@import" not in style[0]
+    assert made.html.count("default-src 'none'") == 1
+    assert len(made.html.encode()) < 3_000_000
+
+
+def test_everyone_can_read_it(made: Report) -> None:
+    page = Page(made.html)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    pictures = page.named("svg")
+    assert len(pictures) > 10
+    assert all(p["role"] == "img" and len(p["aria-label"] or "") > 15 for p in pictures)
+    assert len(page.named("table")) == len(page.named("caption")) > 5
+    assert all("scope" in head for head in page.named("th"))
+    for region in (a for _, a in page.elements if a.get("role") == "region"):
+        assert region["tabindex"] == "0"
+        assert region["aria-label"]
+
+
+def test_text_from_data_stays_text(hostile_report: Report) -> None:
+    html = hostile_report.html
+    assert EVIL not in html
+    assert "<b>id" not in html
+    assert "<img" not in html
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", html)
+    text = Page(html).text
+    for shown in (
+        EVIL,
+        FORMULA_CELL,
+        EMOJI,
+        RIGHT_TO_LEFT,
+        QUOTES,
+        "$x_1^2$",
+        "&amp;",
+        r"a\u202eb",
+    ):
+        assert shown in text, shown
+    assert "not shown" not in text
+
+
+def test_what_is_in_it(chicks: Report) -> None:
+    text = Page(chicks.html).text
+    data = mm.datasets.load("piglets")
+    best = mm.lmer("BW ~ time + I(time^2) + treatm + (time | animal)", data, reml=False)
+    assert f"{best.aicc:.2f}" in text
+    assert f"{mm.r2(best)['r2_conditional']:.3f}" in text
+    assert "Of 3 models, M3 is shown in full" in re.sub(r"\s+", " ", text)
+    assert "Satterthwaite" in text
+    assert f"with mixedmodels {mm.__version__}" in text
+    assert "Body weight (kg)" in text
+    assert "not shown" not in text
+    assert "nan" not in re.findall(r"\w+", text)
+
+
+def test_the_code_gives_the_same(chicks: Report) -> None:
+    blocks = re.findall(r"<pre tabindex=\"0\"><code>(.*?)</code>", chicks.html, re.DOTALL)
+    sources = [unescape(block) for block in blocks]
+    fits = next(source for source in sources if "models = {" in source)
+    space: dict[str, object] = {}
+    exec(fits.replace("data = ...", "data = mm.datasets.load('piglets')"), space)
+    for source in sources:
+        if "plot" not in source and source != fits and "print" not in source:
+            assert eval(source, space) is not None, source
+
+
+# --- what is asked ------------------------------------------------------------------------------
+
+
+def test_a_linear_model_without_subjects(tmp_path: Path) -> None:
+    path = tmp_path / "lm.html"
+    made = mm.report(mm.lm("BW ~ time", mm.datasets.load("piglets")), path=path)
+    assert path.read_text("utf-8") == made.html
+    text = Page(made.html).text
+    assert "least squares" in text
+    assert "not shown" not in text
+    assert repr(made).startswith("<Report 'Analysis of BW', ")
+    assert made._repr_html_().startswith("<iframe ")
+
+
+def test_what_cannot_be_shown_says_why() -> None:
+    data, _ = hostile()
+    data = pd.concat([data, data.iloc[:1]], ignore_index=True)  # one subject twice at a time
+    made = mm.report(mm.lmer("y ~ day + (day | `<b>id</b>`)", data))
+    assert "Correlations over time: not shown." in Page(made.html).text
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    m = mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets"))
+    with pytest.raises(mm.DataError, match="by='tretm' is no column of the data; there are"):
+        mm.report(m, by="tretm")
+    with pytest.raises(mm.ModelError, match="choose='M2' is none of the models: M1"):
+        mm.report(m, choose="M2")
+    with pytest.raises(mm.ModelError, match=r"end its name in \.html"):
+        mm.report(m, path=tmp_path / "report.docx")
+    with pytest.raises(FileNotFoundError):
+        mm.report(m, path=tmp_path / "no" / "report.html")
+    with pytest.raises(TypeError, match="fitted models"):
+        mm.report({"a": 1})
+
+
+def browsed(html: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a browser makes of a page after its scripts have run, and what it has to say."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    page = folder / "page.html"
+    page.write_text(html, encoding="utf-8")
+    return subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         "--disable-background-networking", f"--user-data-dir={folder / 'profile'}",
+         "--virtual-time-budget=2000", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+
+def test_in_a_browser(hostile_report: Report, tmp_path: Path) -> None:
+    done = browsed(hostile_report.html, tmp_path)
+    assert "CONSOLE" not in done.stderr  # neither errors of scripts nor refused requests
+    assert done.stdout.count("Sort by this column") > 10
+    assert done.stdout.count('type="search"') >= 1
+    assert "<img" not in done.stdout
+
+
+def test_tables_sort_in_a_browser(hostile_report: Report, tmp_path: Path) -> None:
+    click = """<script>
+    var button = document.querySelectorAll("#data table thead button")[4];
+    button.click(); button.click();
+    </script></body>"""
+    # without the policy, which lets no script run but the page's own
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", hostile_report.html)
+    shown = browsed(html.replace("</body>", click), tmp_path).stdout
+    table = shown[shown.index("<table", shown.index('id="data"')) :]
+    table = table[: table.index("</table>")]
+    heads = re.findall(r"<th .*?</th>", table[: table.index("</thead>")])
+    assert ["aria-sort" in head for head in heads[:6]] == [False] * 4 + [True, False]
+    assert "mean" in heads[4] or "missing" in heads[4] or "n" in heads[4]
+    rows = re.findall(r"<tr>(.*?)</tr>", table[table.index("<tbody>") :])
+    column = [re.sub("<[^>]*>", "", re.findall(r"<t[hd].*?</t[hd]>", row)[4]) for row in rows]
+    values = [float(cell) for cell in column if cell]
+    assert values == sorted(values, reverse=True)
+
+
+def test_no_script_but_its_own_runs(hostile_report: Report, tmp_path: Path) -> None:
+    strange = "<script>document.title = 'taken over'</script></body>"
+    done = browsed(hostile_report.html.replace("</body>", strange), tmp_path)
+    assert "<title>taken over" not in done.stdout
+    assert "Content Security Policy" in done.stderr
