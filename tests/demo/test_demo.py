@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import plotnine
@@ -91,9 +90,7 @@ def test_a_cell_without_value_is_empty() -> None:
 
 @pytest.mark.slow
 def test_the_figures_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start = time.process_time()  # not the clock: other tests run beside this one
     _walk(tmp_path, capsys)
-    assert time.process_time() - start < 60
     sizes = [path.stat().st_size for path in tmp_path.glob("*.png")]
     assert len(sizes) > 30
     assert min(sizes) > 5_000
