@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mixedmodels.inference.averaging import model_avg as model_avg
     from mixedmodels.inference.averaging import model_avg_predict as model_avg_predict
     from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
+    from mixedmodels.inference.check_model import check_model as check_model
     from mixedmodels.inference.compare import aictab as aictab
     from mixedmodels.inference.compare import anova as anova
     from mixedmodels.inference.convergence import check_convergence as check_convergence
@@ -73,6 +74,7 @@ _HOMES = {
     "aictab": "inference.compare",
     "anova": "inference.compare",
     "check_convergence": "inference.convergence",
+    "check_model": "inference.check_model",
     "drop1": "inference.drop1",
     "EmmGrid": "inference.emm_grid",
     "emmeans": "inference.emmeans",

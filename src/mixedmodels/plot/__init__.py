@@ -1,5 +1,6 @@
 """Plots of data and models: each function gives a plotnine plot that can be extended with `+`."""
 
+from mixedmodels.plot.check_page import check as check
 from mixedmodels.plot.cluster_plots import clusters as clusters
 from mixedmodels.plot.cluster_plots import criteria as criteria
 from mixedmodels.plot.compare import coefficients as coefficients
