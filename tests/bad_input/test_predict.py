@@ -157,7 +157,7 @@ def test_values_of_another_kind(model: mm.FittedModel, new: Any, words: str) -> 
         predicted(model, new)
 
 
-@pytest.mark.parametrize("new", [rows().iloc[0], [1, 2], pl.from_pandas(rows()).lazy()])
+@pytest.mark.parametrize("new", [rows().iloc[0], [1, 2]])
 def test_not_a_frame(model: mm.FittedModel, new: Any) -> None:
     with pytest.raises(TypeError, match="must be a pandas or Polars DataFrame"):
         predicted(model, new)

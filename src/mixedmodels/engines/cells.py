@@ -31,7 +31,7 @@ from mixedmodels.design.levels import Factor
 from mixedmodels.engines.expressions import Scaling
 from mixedmodels.engines.moments import Moments
 from mixedmodels.engines.plan import PREFIX, Plan
-from mixedmodels.engines.sums import Sums, taken
+from mixedmodels.engines.sums import Sums, taken, used
 from mixedmodels.formula.functions import CONTEXT
 from mixedmodels.formula.terms import ParsedFormula
 
@@ -58,9 +58,10 @@ def cell_design(formula: ParsedFormula, given: Moments) -> tuple[Design, Rows]:
     """
     plan = given.plan(formula)
     cell, weights, values = expand(given.sums)
-    keys = {name: taken(given.keys[name], cell) for name in plan.keys}
+    known = {name: used(given.keys[name]) for name in plan.keys}
+    keys = {name: taken(key, cell) for name, key in known.items()}
     columns = _columns(plan, keys, given, len(cell))
-    specs = _specs(plan, given)
+    specs = _specs(plan, given, known)
     matrices: Matrices = {}
     table = _part_table(plan, given, columns, values)
     for source, rewritten in plan.sources.items():
@@ -94,12 +95,12 @@ def _columns(plan: Plan, keys: Mapping[str, Factor], given: Moments, n: int) -> 
     return Columns(numbers, factors, groups, {}, n, n, None, {}, None)
 
 
-def _specs(plan: Plan, given: Moments) -> dict[str, ModelSpec]:
+def _specs(plan: Plan, given: Moments, known: Mapping[str, Factor]) -> dict[str, ModelSpec]:
     """Formulaic's specs of the sources, from a small frame that has every level."""
     formula = plan.formula
-    size = max([2, *(len(given.keys[v].levels) for v in plan.categorical)])
-    codes = {v: np.arange(size) % len(given.keys[v].levels) for v in plan.categorical}
-    small = {v: replace(given.keys[v], codes=codes[v]) for v in plan.categorical}
+    size = max([2, *(len(known[v].levels) for v in plan.categorical)])
+    codes = {v: np.arange(size) % len(known[v].levels) for v in plan.categorical}
+    small = {v: replace(known[v], codes=codes[v]) for v in plan.categorical}
     columns = _columns(plan, small, given, size)
     columns.numbers.update(
         {

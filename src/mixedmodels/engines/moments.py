@@ -32,7 +32,7 @@ from mixedmodels.engines.expressions import (
 )
 from mixedmodels.engines.plan import Part, Plan, make_plan, numeric_variables, response_code
 from mixedmodels.engines.query import ask, is_numeric
-from mixedmodels.engines.sums import Sums, cell_codes, match, row_sums, taken, union, used
+from mixedmodels.engines.sums import Sums, cell_codes, declared, kept, match, row_sums, union
 from mixedmodels.errors import DataError, FormulaError
 from mixedmodels.formula.functions import evaluate
 from mixedmodels.formula.parse import parse
@@ -158,7 +158,7 @@ class Moments:
         cell, first = cell_codes(list(joined.values()), n)
         return replace(
             self,
-            keys={name: used(taken(key, first)) for name, key in joined.items()},
+            keys={name: kept(key, first) for name, key in joined.items()},
             sums=self.sums.joined(other.sums).merged(cell, len(first)),
             ranges=np.column_stack(
                 [
@@ -193,7 +193,7 @@ class Moments:
             raise DataError("no rows are left")
         return replace(
             self,
-            keys={name: used(taken(key, left)) for name, key in self.keys.items()},
+            keys={name: kept(key, left) for name, key in self.keys.items()},
             sums=sums.take(left),
             log_weights=self.log_weights - other.log_weights,
             n_rows=self.n_rows - other.n_rows,
@@ -354,7 +354,10 @@ def _from_memory(
         parts=plan.parts,
         labels=plan.labels,
         scalings=scalings,
-        keys={name: used(taken(key, first)) for name, key in columns.groups.items()},
+        keys={
+            name: kept(declared(key, data[name], name), first)
+            for name, key in columns.groups.items()
+        },
         sums=row_sums(cell, len(first), values, prior),
         ranges=np.column_stack([values.min(axis=1), values.max(axis=1)]),
         log_weights=0.0 if prior is None else float(np.log(prior).sum()),

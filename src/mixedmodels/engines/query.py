@@ -25,7 +25,7 @@ from mixedmodels.engines.expressions import (
     tree,
 )
 from mixedmodels.engines.plan import Part, Plan
-from mixedmodels.engines.sums import Sums
+from mixedmodels.engines.sums import Sums, declared
 from mixedmodels.errors import DataError
 
 # share of a column's spread that lies within cells below which it is summed about the cells' means
@@ -116,7 +116,7 @@ def _keys(native: Any, plan: Plan, n_cells: int) -> dict[str, Factor]:
         grouping=list(plan.keys),
     )
     assert columns.n == n_cells
-    return columns.groups
+    return {name: declared(f, native[name], name) for name, f in columns.groups.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.design.levels import Factor, Level
+from mixedmodels.design.levels import Coded, Factor, Level
+from mixedmodels.design.storage import read_column
 from mixedmodels.errors import DataError
 
 Codes = NDArray[np.int64]
@@ -147,6 +149,16 @@ def used(factor: Factor) -> Factor:
     return Factor(place[factor.codes], levels, factor.ordered, factor.order_given)
 
 
+def declared(factor: Factor, column: Any, name: str) -> Factor:
+    """The factor with all categories that its column declares, whose order others are put into."""
+    raw = read_column(column, name)
+    if not (isinstance(raw, Coded) and raw.nature == "category"):
+        return factor
+    place = {level: i for i, level in enumerate(raw.levels)}
+    codes = np.array([place[level] for level in factor.levels], np.int64)[factor.codes]
+    return Factor(codes, raw.levels, factor.ordered, factor.order_given)
+
+
 def taken(factor: Factor, which: NDArray[np.intp] | NDArray[np.bool_]) -> Factor:
     """Some entries of a factor, with all its levels."""
     return Factor(factor.codes[which], factor.levels, factor.ordered, factor.order_given)
@@ -192,6 +204,12 @@ def _all_levels(name: str, first: Factor, second: Factor) -> tuple[Level, ...]:
             "the same categories"
         )
     return (*given.levels, *(level for level in other.levels if level not in position))
+
+
+def kept(factor: Factor, which: NDArray[np.intp] | NDArray[np.bool_]) -> Factor:
+    """Some entries, with the levels that they have, or all that were declared."""
+    part = taken(factor, which)
+    return part if factor.order_given else used(part)
 
 
 def match(keys: Mapping[str, Factor], wanted: Mapping[str, Factor]) -> Codes:

@@ -20,6 +20,7 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
 from mixedmodels.design.frame import Columns
 from mixedmodels.design.levels import Factor
+from mixedmodels.engines.moments import Moments
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.inference.grid_variables import Variable, nesting, read_variables
 from mixedmodels.model.record import Fit
@@ -185,6 +186,8 @@ class ReferenceGrid:
                 "these weights need the data, which the model does not hold (it was loaded from a "
                 "file): use weights='equal', or write the file with mm.save(model, path, data=True)"
             )
+        if sums is not None:
+            _check_counted(sums, variables)
         counted = [v for v in variables if v.codes is not None]
         sizes = tuple(len(v.values) for v in counted)
         n = self.fit.n_obs if sums is None else sums.n_cells
@@ -231,6 +234,18 @@ class ReferenceGrid:
             what = str(error).partition(": drop")[0]
             raise DataError(f"in the reference grid, {what}: choose values with at=") from None
         return x, np.zeros(n) if offset is None else offset
+
+
+def _check_counted(sums: Moments, variables: Sequence[Variable]) -> None:
+    """Refuse weights by numbers of two values: the sums do not say how these meet other factors."""
+    for v in variables:
+        known = None if v.codes is not None else sums.spread(v.name)
+        if known is not None and known[3] and set(v.values) == set(known[1:3]) != {known[1]}:
+            raise ModelError(
+                f"these weights count rows, and sums do not say how often '{v.name}' has each of "
+                f"its values in each cell: write factor({v.name}) in the formula, or use "
+                "weights='equal'"
+            )
 
 
 def _size(variable: Variable) -> float:

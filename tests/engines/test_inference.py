@@ -1,0 +1,112 @@
+"""What needs no rows works for models of sums, with the numbers of models in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mixedmodels as mm
+from mixedmodels.errors import ModelError
+from tests.engines.tables import as_table
+
+FORMULA = "BW ~ time + I(time^2) + treatm + late + (time | animal)"
+SMALL = "BW ~ time + I(time^2) + late + (time | animal)"
+
+
+@cache
+def piglets() -> pd.DataFrame:
+    frame = mm.datasets.load("piglets")
+    return frame.assign(late=(frame["time"] > 14) * 2.0)
+
+
+@cache
+def models(kind: str) -> tuple[mm.FittedModel, mm.FittedModel]:
+    table = piglets() if kind == "memory" else as_table(piglets(), kind)
+    return mm.lmer(FORMULA, table), mm.lmer(SMALL, table)
+
+
+Ask = Callable[[Any, Any], Any]
+ASKS: dict[str, Ask] = {
+    "fixef": lambda m, s: m.fixef(),
+    "ranef": lambda m, s: m.ranef(),
+    "coef": lambda m, s: m.coef(),
+    "varcorr": lambda m, s: m.varcorr(),
+    "glance": lambda m, s: m.glance(),
+    "satterthwaite": lambda m, s: m.tidy(),
+    "kenward-roger": lambda m, s: m.tidy(ddf="kenward-roger"),
+    "type I": lambda m, s: mm.anova(m, type="I"),
+    "type II": lambda m, s: mm.anova(m, type="II"),
+    "type III": lambda m, s: mm.anova(m, type="III"),
+    "likelihood ratio": lambda m, s: mm.anova(m, s),
+    "aictab": lambda m, s: mm.aictab({"m": m.update(reml=False), "s": s.update(reml=False)}),
+    "drop1": lambda m, s: mm.drop1(m),
+    "ranova": lambda m, s: mm.ranova(m),
+    "confint": lambda m, s: mm.confint(m),
+    "profile": lambda m, s: mm.confint(s, method="profile"),
+    "krmodcomp": lambda m, s: mm.krmodcomp(m, s),
+    "satmodcomp": lambda m, s: mm.satmodcomp(m, s),
+    "emmeans": lambda m, s: mm.emmeans(m, "treatm").frame(),
+    "emmeans by cells": lambda m, s: mm.emmeans(
+        m, "treatm", at={"late": 0}, weights="proportional"
+    ).frame(),
+    # two values of a number are a factor of two levels, which sums can tell
+    "two values": lambda m, s: mm.emmeans(m, "late").frame(),
+    "emtrends": lambda m, s: mm.emtrends(m, "treatm", "time").frame(),
+    "update": lambda m, s: m.update(". ~ . - treatm").tidy(),
+    "icc": lambda m, s: pd.DataFrame({"icc": [mm.icc(m).icc_adjusted]}),
+    "r2": lambda m, s: pd.DataFrame({"r2": [mm.r2(m).r2_marginal, mm.r2(m).r2_conditional]}),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_same_numbers(ask: str) -> None:
+    found, reference = ASKS[ask](*models("duckdb")), ASKS[ask](*models("memory"))
+    for name in reference.columns:
+        if pd.api.types.is_numeric_dtype(reference[name].dtype):
+            np.testing.assert_allclose(
+                found[name].to_numpy(float), reference[name].to_numpy(float), rtol=1e-6, atol=1e-9
+            )
+        else:
+            assert found[name].tolist() == reference[name].tolist()
+
+
+def test_bootstrap_in_moment_space() -> None:
+    found, reference = (mm.pbmodcomp(*models(k), n_sim=200, seed=1) for k in ("duckdb", "memory"))
+    # the same draws through another root of one covariance
+    np.testing.assert_allclose(found["p_value"], reference["p_value"], rtol=0.01)
+
+
+def test_cells_of_a_number_are_not_known() -> None:
+    with pytest.raises(ModelError, match="how often 'late' has each of its values"):
+        mm.emmeans(models("duckdb")[0], "treatm", weights="proportional")
+
+
+def test_prints() -> None:
+    m = models("duckdb")[0]
+    assert "the model does not hold its rows" in str(m.summary())
+    assert "time" in str(m.bootstrap(20, seed=1))
+    assert "animal" in str(m.pca())
+
+
+def test_kind_of_frames() -> None:
+    import polars as pl
+
+    assert isinstance(models("polars")[0].tidy(), pl.DataFrame)
+    assert isinstance(models("duckdb")[0].tidy(), pd.DataFrame)
+
+
+def test_other_rows_are_seen() -> None:
+    swapped = piglets().copy()
+    # same mean and spread of the response, other rows
+    swapped["BW"] = swapped["BW"].to_numpy()[::-1]
+    other = mm.lmer(SMALL, as_table(swapped, "duckdb"))
+    with pytest.raises(ModelError, match="was fitted to other rows"):
+        mm.anova(models("duckdb")[0], other)
+    few = mm.lmer(SMALL, as_table(piglets()[:200], "duckdb"))
+    with pytest.raises(ModelError, match="likelihoods of different rows"):
+        mm.anova(models("duckdb")[0], few)

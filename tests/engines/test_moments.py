@@ -1,0 +1,149 @@
+"""Sums add, subtract, are saved, and serve every smaller formula."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mixedmodels as mm
+from mixedmodels.errors import DataError, FormulaError, ModelError
+from tests.engines.tables import as_table
+
+FORMULA = "BW ~ time + I(time^2) + treatm + (time | animal)"
+
+
+def piglets() -> pd.DataFrame:
+    return mm.datasets.load("piglets")
+
+
+def same(m: mm.FittedModel, reference: mm.FittedModel, tolerance: float) -> None:
+    assert m.term_names == reference.term_names
+    assert m.n_groups == reference.n_groups
+    np.testing.assert_allclose(m.criterion, reference.criterion, rtol=tolerance)
+    np.testing.assert_allclose(m.beta, reference.beta, rtol=tolerance)
+    np.testing.assert_allclose(m.vcov, reference.vcov, rtol=tolerance, atol=1e-14)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=297, max_size=297), st.randoms(use_true_random=False))
+def test_any_split_in_any_order(batch: list[int], random: object) -> None:
+    frame, place = piglets(), np.array(batch)
+    parts = [mm.Moments.from_frame(FORMULA, frame[place == k]) for k in sorted(set(batch))]
+    random.shuffle(parts)  # type: ignore[attr-defined]
+    same(mm.lmer(FORMULA, reduce(add, parts)), mm.lmer(FORMULA, frame), 1e-10)
+
+
+def test_engines_and_memory_add() -> None:
+    frame = piglets()
+    both = mm.Moments.from_frame(FORMULA, as_table(frame[:140], "duckdb"))
+    both += mm.Moments.from_frame(FORMULA, as_table(frame[140:200], "polars"))
+    both += mm.Moments.from_frame(FORMULA, frame[200:])
+    same(mm.lmer(FORMULA, both), mm.lmer(FORMULA, frame), 1e-10)
+
+
+def test_a_batch_is_taken_away() -> None:
+    frame = piglets()
+    whole = mm.Moments.from_frame(FORMULA, frame)
+    rest = whole - mm.Moments.from_frame(FORMULA, frame[:100])
+    assert rest.n == 197
+    same(mm.lmer(FORMULA, rest), mm.lmer(FORMULA, frame[100:]), 1e-8)
+    with pytest.raises(DataError, match="not all among these"):
+        rest - whole
+    with pytest.raises(DataError, match="no rows are left"):
+        whole - whole
+
+
+def test_weighted_batches() -> None:
+    frame = piglets().assign(w=np.linspace(0.5, 3.0, 297), o=1.5)
+    how = {"weights": "w", "offset": "o"}
+    parts = [mm.Moments.from_frame(FORMULA, frame[a:b], **how) for a, b in ((0, 99), (99, 297))]
+    m = mm.lmer(FORMULA, parts[0] + parts[1], weights="w", offset="o")
+    same(m, mm.lmer(FORMULA, frame, **how), 1e-10)
+    with pytest.raises(DataError, match=r"weights= cannot be given for sums.*\('w'\)"):
+        mm.lmer(FORMULA, parts[0], weights="o")
+
+
+def test_smaller_formulas_need_no_data() -> None:
+    frame = piglets()
+    moments = mm.Moments.from_frame(FORMULA, frame)
+    for formula in (
+        "BW ~ time + (1 | animal)",
+        "BW ~ treatm + (0 + time | animal)",
+        "BW ~ 0 + treatm:time + (I(time^2) || animal)",
+        "BW ~ time + treatm + (1 | animal) + (0 + I(time^2) | animal)",
+    ):
+        same(mm.lmer(formula, moments), mm.lmer(formula, frame), 1e-9)
+    same(mm.lm("BW ~ time", moments), mm.lm("BW ~ time", frame), 1e-10)
+    with pytest.raises(FormulaError, match=r"lack 'log\(time\)', the categories of 'sex'"):
+        mm.lmer("BW ~ log(time) + (1 | sex)", moments)
+    with pytest.raises(FormulaError, match="lack this response"):
+        mm.lmer("log(BW) ~ time + (1 | animal)", moments)
+
+
+def test_contrasts() -> None:
+    coding = {"treatm": "sum"}
+    m = mm.lmer(FORMULA, mm.Moments.from_frame(FORMULA, piglets()), contrasts=coding)
+    same(m, mm.lmer(FORMULA, piglets(), contrasts=coding), 1e-10)
+
+
+def test_batches_that_do_not_add() -> None:
+    frame = piglets()
+    moments = mm.Moments.from_frame(FORMULA, frame)
+    with pytest.raises(DataError, match="differ in their numeric terms"):
+        moments + mm.Moments.from_frame("BW ~ time + treatm + (time | animal)", frame)
+    text = frame.assign(animal=np.where(np.arange(297) % 2 == 0, "a", "b"))
+    number = frame.assign(animal=np.arange(297) % 3)
+    with pytest.raises(DataError, match="'animal' holds text in one batch and numbers"):
+        mm.Moments.from_frame(FORMULA, text) + mm.Moments.from_frame(FORMULA, number)
+    centred = "BW ~ center(time) + (1 | animal)"
+    with pytest.raises(DataError, match="leave them out"):
+        mm.Moments.from_frame(centred, frame[:98]) + mm.Moments.from_frame(centred, frame[98:])
+    with pytest.raises(TypeError):
+        moments + 1  # type: ignore[operator]
+
+
+def test_a_file(tmp_path: Path) -> None:
+    frame = piglets()
+    path = tmp_path / "sums.zip"
+    moments = mm.Moments.from_frame(FORMULA, frame)
+    moments.save(path)
+    again = mm.Moments.load(path)
+    assert repr(again) == repr(moments)
+    assert mm.lmer(FORMULA, again).criterion == mm.lmer(FORMULA, moments).criterion
+    m = mm.lmer("BW ~ scale(time) + (1 | animal)", frame)
+    scaled = mm.Moments.from_frame("BW ~ scale(time) + (1 | animal)", frame)
+    scaled.save(path)
+    same(mm.lmer("BW ~ scale(time) + (1 | animal)", mm.Moments.load(path)), m, 1e-10)
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("model.json"))["format"] == "mixedmodels moments"
+
+
+def test_files_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "m.mm"
+    mm.save(mm.lmer(FORMULA, piglets()), path)
+    with pytest.raises(ModelError, match="does not say that it holds moments"):
+        mm.Moments.load(path)
+    mm.Moments.from_frame(FORMULA, piglets()).save(path)
+    with pytest.raises(ModelError, match="does not say that it is a model"):
+        mm.load(path)
+
+
+def test_a_saved_model_of_sums(tmp_path: Path) -> None:
+    path = tmp_path / "m.mm"
+    m = mm.lmer(FORMULA, as_table(piglets(), "polars"))
+    mm.save(m, path)
+    loaded = mm.load(path)
+    assert (loaded.beta == m.beta).all()
+    new = {"time": [3.0], "treatm": ["2"], "animal": ["58833"]}
+    reference = mm.lmer(FORMULA, piglets()).predict(new, interval="prediction")
+    found = loaded.predict(new, interval="prediction")
+    np.testing.assert_allclose(found.to_numpy(), reference.to_numpy(), rtol=1e-8)
