@@ -38,6 +38,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*narwhals-dask.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*infer_string.*")
+        warnings.filterwarnings("ignore", message="PySpark does not yet", category=FutureWarning)
         warnings.filterwarnings("ignore", category=ResourceWarning)
         yield
 
