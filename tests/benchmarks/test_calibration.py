@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import chi2, ttest_ind
 
 from benchmarks import calibration as study
 from benchmarks.calibration import KR, LRT, MIXTURE, PB, SAT, WALD, Size
@@ -54,12 +54,13 @@ def test_p_values_of_a_balanced_design_are_those_of_a_t_test_of_means():
     frame = study.models(design.name).frame
     y = study.respond(design, frame, np.random.default_rng(5))
     means = frame.assign(y=y).groupby(["treatment", "group"])["y"].mean()
-    exact = ttest_ind(means["a"], means["b"]).pvalue
+    t, exact = ttest_ind(means["a"], means["b"])
     found = study.p_values(design, y, 1, 19)
     assert found[KR] == pytest.approx(exact, rel=1e-6)
     assert found[SAT] == pytest.approx(exact, rel=1e-6)
-    assert found[WALD] < exact
-    assert found[LRT] < exact
+    assert found[WALD] == pytest.approx(chi2.sf(t**2, 1), rel=1e-6)
+    # the likelihood ratio in closed form: 12 groups, 10 degrees of freedom
+    assert found[LRT] == pytest.approx(chi2.sf(12 * np.log1p(t**2 / 10), 1), rel=1e-6)
     assert set(found) == set(study.TESTS["fixed"])
 
 
