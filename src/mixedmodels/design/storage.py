@@ -243,6 +243,8 @@ def _short_labels(column: Any) -> Coded | None:
     key: NDArray[Any] = np.zeros(n, np.int32)
     size = 1
     for symbols in places:
+        if symbols[0] == symbols[-1] and (symbols == symbols[0]).all():
+            continue  # the same in all labels, as the first letter often is
         present = np.flatnonzero(np.bincount(symbols, minlength=256))
         size *= len(present)
         if size > min(2 * n, 2**31 - 1):
@@ -278,7 +280,7 @@ def _label_bytes(column: Any) -> list[NDArray[np.uint8]] | None:
     if not data.all():
         return None
     if int(lengths.min()) == longest:
-        return list(data.reshape(-1, longest).T)
+        return list(np.ascontiguousarray(data.reshape(-1, longest).T))
     starts, padded = ends[:-1] - ends[0], np.append(data, np.zeros(longest, np.uint8))
     return [np.where(lengths > j, padded[starts + j], 0).astype(np.uint8) for j in range(longest)]
 
