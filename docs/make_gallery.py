@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 DOCS = Path(__file__).parent
-PAGES = ("gallery.md", "tutorial.md", "tutorial-crossed.md", "shrinkage.md")
+PAGES = ("gallery.md", "checking.md", "tutorial.md", "tutorial-crossed.md", "shrinkage.md")
 # a block of code, or a picture of the plot `p` that the code before it made
 PART = re.compile(
     r"^```python\n(?P<code>.*?)^```$|^!\[[^\]]*\]\((?P<picture>[^)]+)\)$", re.DOTALL | re.MULTILINE

@@ -32,7 +32,7 @@ from mixedmodels.inference.replicates import Seed, check_count, generators
 from mixedmodels.inference.simulated import (
     estimated,
     held,
-    joint_ranks,
+    joint_scores,
     simulated_statistics,
     upper_ranks,
 )
@@ -45,6 +45,8 @@ Verdict: TypeAlias = Literal["ok", "look", "problem", "not checked"]
 # p-values from which down a verdict is "look" and "problem"; the same for variance inflation, up
 LOOK, PROBLEM = 0.05, 0.01
 INFLATED, TANGLED = 5.0, 10.0
+# residual sum of squares over total, up to which there is nothing but rounding
+EXACT = 1e-14
 # seconds of one evaluation up to which every simulated response is fitted anew
 QUICK = 0.02
 
@@ -317,7 +319,7 @@ def check_model(
             "check_model needs the rows, which a model loaded from a file does not hold: write the "
             "file with mm.save(model, path, data=True)"
         )
-    if m.optimum.at.profile.r2 <= 0.0 or m.df_resid < 2:
+    if m.optimum.at.profile.r2 <= EXACT * m.objective.blocks.cross[-1, -1] or m.df_resid < 2:
         raise ModelError("the model leaves no residuals to check")
     first, *rest = generators(seed, n_sim + 1)
     fit, rows, note = sampled(m, first)
@@ -388,14 +390,15 @@ def _tested(
     parts: Sequence[Statistic], draws: Array, describe: _Describe
 ) -> tuple[dict[str, Check], float]:
     """A check per simulated assumption, and the p-value of all together."""
-    shares = upper_ranks(_against(parts, draws))
+    against = _against(parts, draws)
+    shares = upper_ranks(against)
     low, high = _usual(parts, draws)
     names = list(dict.fromkeys(part.assumption for part in parts))
     found, joint = {}, []
     for name in names:
         own = [j for j, part in enumerate(parts) if part.assumption == name]
-        joint.append(joint_ranks(shares[:, own]))
-        p = float(joint[-1][0])
+        joint.append(joint_scores(against[:, own]))
+        p = _first_rank(joint[-1])
         worst = min(own, key=lambda j: (shares[0, j], -draws[0, j]))
         verdict: Verdict = "ok" if p > LOOK else "look" if p > PROBLEM else "problem"
         part, words = parts[worst], WORDS[name]
@@ -411,8 +414,12 @@ def _tested(
             words.good if verdict == "ok" else describe.fill(words.bad, part, details),
             "" if verdict == "ok" else describe.fill(words.advice, part, details),
         )
-    whole = float(joint_ranks(np.stack(joint, axis=1))[0]) if joint else np.nan
-    return found, whole
+    return found, _first_rank(joint_scores(np.stack(joint, axis=1)))
+
+
+def _first_rank(scores: Array) -> float:
+    """Share of the members that score at least as high as the first."""
+    return float(upper_ranks(scores[:, None])[0, 0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,11 +136,11 @@ def standardised_modes(fit: Fit, k: int, j: int) -> Array | None:
     """
     # both in units of sigma
     variance = float(np.square(fit.factors[k][j]).sum()) * fit.rows.weight_scale
-    unit = (fit.residual_scale * fit.design.y_scale) ** 2
-    left = variance - fit.effect_covariances[k][j, j] / unit
+    unit = fit.residual_scale * fit.design.y_scale
+    left = variance - fit.effect_covariances[k][j, j] / unit**2
     if not variance or float(left.max()) < RANK * variance:
         return None
-    return np.asarray(fit.effects[k][j] / np.sqrt(np.maximum(left, RANK * variance)))
+    return np.asarray(fit.effects[k][j] / (unit * np.sqrt(np.maximum(left, RANK * variance))))
 
 
 def _normal_scores(n: int) -> Array:

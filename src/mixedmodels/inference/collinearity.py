@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,25 +58,26 @@ def inflations(fit: Fit) -> list[Inflation]:
     constant = [j for j, name in enumerate(fit.term_names) if name == "Intercept"]
     found = []
     for i, (name, own) in enumerate(zip(names, columns, strict=True)):
-        others = [columns[j] for j in range(len(names)) if j != i]
-        foreign = [columns[j] for j in range(len(names)) if not reads[i] & reads[j]]
+        others = [j for j in range(len(names)) if j != i]
+        foreign = [j for j in others if not reads[i] & reads[j]]
         found.append(
             Inflation(
                 name,
                 len(own),
-                _inflation(information, own, others, constant),
-                _inflation(information, own, foreign, constant),
+                _inflation(information, own, [columns[j] for j in others], constant),
+                _inflation(information, own, [columns[j] for j in foreign], constant),
             )
         )
     return found
 
 
 def _variables(factors: frozenset[str], known: Sequence[str]) -> set[str]:
-    """Variables that the factors of a term read."""
+    """Variables that the factors of a term read; odd names stand quoted in its code."""
+    codes = [unquote(code) for code in factors]
     return {
         name
         for name in known
-        if any(re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", code) for code in factors)
+        if any(re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", code) for code in codes)
     }
 
 

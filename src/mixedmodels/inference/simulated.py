@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.design.basis import standardise
@@ -112,16 +111,25 @@ def upper_ranks(values: Array) -> Array:
     return out
 
 
-def joint_ranks(shares: Array) -> NDArray[np.float64]:
-    """One p-value per member from its p-values of several statistics, whatever their dependence.
+def joint_scores(values: Array) -> Array:
+    """One number per member that is large where any of its statistics is, whatever their scales.
 
-    The smallest counts, ranked among those of all members (Westfall and Young 1993, section 2.3);
-    of equal ones the one whose others are smaller.
+    The smallest p-value counts (Westfall and Young 1993, section 2.3); among members of equal
+    ones, how far out the statistic lies, so that one far beyond all others is not level with them.
+
+    Parameters
+    ----------
+    values : ndarray of shape (members, k)
+        Large ones count.
+
+    Returns
+    -------
+    ndarray of shape (members,)
     """
-    if shares.shape[1] == 1:
-        return np.asarray(shares[:, 0])
-    logs = -np.log(shares)
-    # members are so few that a sum over statistics cannot outweigh a step of the largest
-    step = 1.0 / len(shares)
-    score = logs.max(axis=1) + 0.5 * step * logs.sum(axis=1) / logs.sum(axis=1).max(initial=1e-300)
-    return np.asarray(upper_ranks(score[:, None])[:, 0])
+    shares = upper_ranks(values)
+    middle, high = np.nanmedian(values, axis=0), np.nanquantile(values, 0.95, axis=0)
+    spread = np.where(high > middle, high - middle, 1.0)
+    distance = np.maximum(np.nan_to_num((values - middle) / spread), 0.0)
+    # half a step between two ranks, at most
+    nudge = 0.5 / len(values) * distance / (1.0 + distance)
+    return np.asarray((nudge - np.log(shares)).max(axis=1))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # verdicts by colours that colour-blind readers can tell apart
 COLOURS = {"ok": "#007A5A", "look": "#A66300", "problem": "#B03A00", "not checked": MUTED}
 # inches of a panel, characters of a line over it, points drawn
-WIDTH, HEIGHT, LINE, MOST = 5.6, 4.2, 66, 3_000
+WIDTH, HEIGHT, LINE, MOST = 5.0, 3.7, 58, 3_000
 # slices of the prediction in which quantiles are drawn
 SLICES = 10
 
@@ -110,13 +110,12 @@ def _headed(plot: ggplot, check: Check) -> ggplot:
     p9 = drawing()
     p = "" if np.isnan(check.p_value) else f" (p = {check.p_value:.3f})"
     name = check.assumption[:1].upper() + check.assumption[1:]
-    said = check.message if check.verdict != "ok" else f"{check.message}{p}"
-    text = "\n".join(textwrap.wrap(plain(said, longest=200), LINE))
+    text = "\n".join(textwrap.wrap(plain(check.message, longest=200), LINE))
     caption = getattr(plot.labels, "caption", None)
     if caption:
         lines = (textwrap.fill(line, LINE + 6) for line in caption.split("\n"))
         plot += p9.labs(caption="\n".join(lines))
-    plot += p9.labs(title=f"{name}: {check.verdict}", subtitle=text)
+    plot += p9.labs(title=f"{name}: {check.verdict}{p}", subtitle=text)
     plot += p9.theme(plot_title=p9.element_text(color=COLOURS[check.verdict]))
     return plot
 
