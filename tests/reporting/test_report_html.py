@@ -187,6 +187,17 @@ def test_what_is_in_it(chicks: Report) -> None:
     assert "nan" not in re.findall(r"\w+", text)
 
 
+def test_verdicts_come_first(chicks: Report) -> None:
+    text = re.sub(r"\s+", " ", Page(chicks.html).text)
+    data = mm.datasets.load("piglets")
+    best = mm.lmer("BW ~ time + I(time^2) + treatm + (time | animal)", data, reml=False)
+    check = mm.check_model(best, time="time")
+    failed = ", ".join(c.assumption for c in check.complaints)
+    said = f"Checks that complain: {failed}." if failed else "No check of its assumptions complains"
+    assert text.index(said) < text.index("Summary of Body weight")
+    assert all(c.message in text and c.advice in text for c in check.checks)
+
+
 def test_the_code_gives_the_same(chicks: Report) -> None:
     blocks = re.findall(r"<pre tabindex=\"0\"><code>(.*?)</code>", chicks.html, re.DOTALL)
     sources = [unescape(block) for block in blocks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import isnan
 from typing import Any
 
 from mixedmodels.plot import (
@@ -14,7 +15,7 @@ from mixedmodels.plot import (
     residuals,
     scale_location,
 )
-from mixedmodels.reporting.html import figure, heading, paragraph, text
+from mixedmodels.reporting.html import figure, heading, paragraph, table, text
 from mixedmodels.reporting.study import Study, attempt
 from mixedmodels.reporting.svg import picture
 
@@ -25,6 +26,7 @@ def checks_section(s: Study) -> str:
 
 
 def _parts(s: Study) -> Iterator[str]:
+    yield attempt("Verdicts", lambda: _verdicts(s))
     yield paragraph("Under each picture stands what it looks like where the model is right.")
     yield heading("Residuals")
     yield '<div class="pair">'
@@ -73,6 +75,27 @@ def _parts(s: Study) -> Iterator[str]:
                 "the points stay in the band.",
                 labelled=True, group=group.name,
             )  # fmt: skip
+
+
+def _verdicts(s: Study) -> str:
+    """A line for each assumption; what to do where one fails."""
+    found = s.check.value
+    header = ("assumption", "verdict", "p", "what was found", "what to do")
+    rows = [(c.assumption, c.verdict, _share(c.p_value), c.message, c.advice) for c in found.checks]
+    numeric = (False, False, True, False, False)
+    said = paragraph(
+        f"p is the share of {found.n_sim} responses simulated from the model that speak as much "
+        "against the assumption: of models that are right, one in twenty gets “look” in each "
+        "simulated check, and one in a hundred “problem”."
+    )
+    note = found.note[:1].upper() + found.note[1:]
+    return said + table(
+        "Verdicts on the assumptions", header, rows, numeric, s.check.code, note=note
+    )
+
+
+def _share(p: float) -> str:
+    return "" if isnan(p) else f"{p:.3f}"
 
 
 def _drawn(

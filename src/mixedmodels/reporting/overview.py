@@ -18,7 +18,8 @@ MOST_TERMS = 12
 
 def overview_section(s: Study) -> str:
     """Numbers and sentences that a reader wants first."""
-    return attempt("Overview", lambda: facts(_numbers(s)) + "".join(_sentences(s)))
+    numbers = attempt("Overview", lambda: facts(_numbers(s)) + "".join(_sentences(s)))
+    return numbers + attempt("Verdicts on the assumptions", lambda: _verdicts(s))
 
 
 def _numbers(s: Study) -> Iterator[tuple[str, str]]:
@@ -53,6 +54,15 @@ def _sentences(s: Study) -> Iterator[str]:
     if lines:
         yield paragraph("Its fixed effects, as a paper would put them:")
         yield items(lines)
+
+
+def _verdicts(s: Study) -> str:
+    """Whether the assumptions hold: who reads no further must know."""
+    failed = [check.assumption for check in s.check.value.complaints]
+    where = '<a href="#checks">Diagnostics</a>'
+    if not failed:
+        return paragraph(f"No check of its assumptions complains ({where}).", "ok")
+    return paragraph(f"Checks that complain: {text(', '.join(failed))}. See {where}.", "warning")
 
 
 def _coefficients(s: Study) -> Iterator[str]:

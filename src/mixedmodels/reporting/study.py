@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mixedmodels.design.frame import column_names, column_values
 from mixedmodels.errors import DataError, MixedModelsError, MixedModelsWarning, ModelError
+from mixedmodels.inference.check_model import check_model
 from mixedmodels.inference.compare import aictab, named_models, quoted
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.reporting.html import paragraph, text
@@ -63,6 +65,11 @@ class Study:
     def m(self) -> FittedModel:
         """The chosen model."""
         return self.models[self.chosen]
+
+    @cached_property
+    def check(self) -> Step:
+        """Verdicts on the assumptions of the chosen model."""
+        return self.call(check_model, "m", time=self.time)
 
     def title(self, column: str) -> str:
         """What the reader calls a column."""
