@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mixedmodels.explore.trajectories import cluster_trajectories as cluster_trajectories
     from mixedmodels.inference.averaging import model_avg as model_avg
     from mixedmodels.inference.averaging import model_avg_predict as model_avg_predict
+    from mixedmodels.inference.binned_residuals import binned_residuals as binned_residuals
     from mixedmodels.inference.bootstrap import Bootstrap as Bootstrap
     from mixedmodels.inference.check_model import check_model as check_model
     from mixedmodels.inference.compare import aictab as aictab
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from mixedmodels.inference.emm_grid import EmmGrid as EmmGrid
     from mixedmodels.inference.emmeans import emmeans as emmeans
     from mixedmodels.inference.emmeans import emtrends as emtrends
+    from mixedmodels.inference.fit_many import ManyFits as ManyFits
+    from mixedmodels.inference.fit_many import fit_many as fit_many
     from mixedmodels.inference.influence import influence as influence
     from mixedmodels.inference.intervals import confint as confint
     from mixedmodels.inference.modcomp import krmodcomp as krmodcomp
@@ -88,6 +91,9 @@ _HOMES = {
     "pbmodcomp": "inference.pbmodcomp",
     "pb_refdist": "inference.pbmodcomp",
     "Bootstrap": "inference.bootstrap",
+    "binned_residuals": "inference.binned_residuals",
+    "fit_many": "inference.fit_many",
+    "ManyFits": "inference.fit_many",
     "cluster_trajectories": "explore.trajectories",
     "time_correlations": "explore.correlations",
     "describe": "explore.describe",

@@ -171,3 +171,18 @@ def test_integers_do_not_overflow() -> None:
     for engine in ("duckdb", "polars"):
         m = fitted("y ~ x + I(x^2) + (1 | g)", as_table(d, engine))
         np.testing.assert_allclose(m.criterion, reference.criterion, rtol=1e-9)
+
+
+@two_engines
+def test_binned_residuals(engine: str) -> None:
+    d = rows()
+    m = fitted("log(y + 20) ~ x + f + (1 | g)", as_table(d, engine))
+    found = mm.binned_residuals(m, as_table(d, engine), bins=7)
+    reference = fitted("log(y + 20) ~ x + f + (1 | g)", d)
+    at = pd.cut(reference.fitted, 7, labels=False)
+    residual = pd.Series(reference.residuals()).groupby(at)
+    np.testing.assert_array_equal(np.asarray(found["n"]), residual.size())
+    np.testing.assert_allclose(np.asarray(found["residual"]), residual.mean(), atol=1e-10)
+    np.testing.assert_allclose(np.asarray(found["residual_sd"]), residual.std(), atol=1e-10)
+    with pytest.raises(TypeError, match="for tables outside memory"):
+        mm.binned_residuals(m, d)

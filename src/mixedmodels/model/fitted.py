@@ -191,7 +191,8 @@ class FittedModel(Fit):
         ----------
         newdata : data frame, optional
             Of any kind that `lmer` takes, with the covariates and grouping columns; the response
-            is not needed. The rows of the fit by default.
+            is not needed. The rows of the fit by default. A lazy table or a path comes back as a
+            lazy table with a column ``prediction``, worked out by its engine when it is read.
         random : bool or sequence of str, default True
             Count the random effects of all grouping factors (conditional prediction), of none
             (False: population, or marginal, prediction) or of the named ones.
@@ -482,8 +483,12 @@ def lmer(
     ----------
     formula : str
         In lme4's notation, ``"weight ~ time + (time | animal)"``.
-    data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of columns
-        Never changed. Rows with a missing value in a variable of the formula are left out.
+    data : data frame, lazy table, path or Moments
+        A pandas or Polars frame, a PyArrow table or a dict of columns, never changed. Or rows that
+        stay where they are: a DuckDB relation, a Polars LazyFrame, a PySpark, Dask or Ibis table,
+        a path or pattern of Parquet files (read by DuckDB), or the sums of rows
+        (`mixedmodels.Moments`). Rows with a missing value in a variable of the formula are left
+        out.
     reml : bool, default True
         Restricted maximum likelihood; False for maximum likelihood.
     weights : str or array-like of shape (n_rows,), optional
@@ -557,7 +562,8 @@ def lm(
     ----------
     formula : str
         In R's notation, ``"weight ~ time * treatment"``.
-    data : pandas.DataFrame, polars.DataFrame, pyarrow.Table or dict of columns
+    data : data frame, lazy table, path or Moments
+        As in `lmer`.
     weights, offset, contrasts
         As in `lmer`.
 

@@ -17,8 +17,8 @@ LOADED = (
 )
 SUMMED = (
     "this model was fitted to sums, and its rows stay where they are: predict(table) gives the "
-    "predictions as a column of a table, but fitted values, residuals and refits of single rows "
-    "need the rows in memory"
+    "predictions as a column of a table, mm.binned_residuals(m, table) the residuals in bins; "
+    "fitted values, residuals and refits of single rows need the rows in memory"
 )
 
 

@@ -1,0 +1,132 @@
+"""Residuals in bins of the fitted values, summed by the engine that holds the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from mixedmodels.design.frame import to_native
+from mixedmodels.engines.door import asking, engine_of, frame_kind_of, is_table, open_table
+from mixedmodels.engines.expressions import Column, translate, tree
+from mixedmodels.engines.query import is_numeric, number_column, text_column
+from mixedmodels.errors import DataError, FormulaError, ModelError
+from mixedmodels.model.fitted import FittedModel
+from mixedmodels.model.predict import NewLevels
+from mixedmodels.model.record import Fit
+
+
+def binned_residuals(
+    m: FittedModel, table: Any, *, bins: int = 20, new_levels: NewLevels = "error"
+) -> Any:
+    """Mean response, prediction and residual of a table's rows in bins of the prediction.
+
+    Parameters
+    ----------
+    m : FittedModel
+    table : lazy table or path to Parquet files
+        The rows that the model was fitted to, or others with their response.
+    bins : int, default 20
+        Of equal width between the least and the greatest prediction.
+    new_levels : {"error", "zero"}
+        As in `FittedModel.predict`.
+
+    Returns
+    -------
+    frame
+        bin (from 1), n, fitted (mean prediction), observed (mean response), residual (their
+        difference), residual_sd, std_error (of the mean residual). Empty bins have no row.
+        A model that is calibrated has mean residuals of about zero, and one of constant variance
+        equal standard deviations.
+
+    Raises
+    ------
+    TypeError
+        Something that is not a fitted model, or not a table outside memory.
+    ModelError
+        Fewer than two bins; ``scale()`` or ``center()`` in the response.
+    DataError
+        As in `FittedModel.predict`.
+
+    Examples
+    --------
+    >>> import mixedmodels as mm, polars as pl
+    >>> table = pl.from_pandas(mm.datasets.load("piglets")).lazy()
+    >>> m = mm.lmer("BW ~ time + (time | animal)", table)
+    >>> mm.binned_residuals(m, table, bins=4)["n"].to_list()
+    [86, 115, 74, 22]
+    """
+    if not isinstance(m, Fit):
+        raise TypeError(f"binned_residuals takes a fitted model, not {type(m).__name__}")
+    if not is_table(table):
+        raise TypeError(
+            "binned_residuals is for tables outside memory; for rows in memory see m.augment() and "
+            "mm.plot"
+        )
+    if not isinstance(bins, int) or bins < 2:
+        raise ModelError(f"bins must be 2 or more, not {bins!r}")
+    predicted = open_table(m.predict(table, new_levels=new_levels))
+    with asking(engine_of(predicted)):
+        found = _binned(predicted, _response(m, predicted), bins)
+    order = np.argsort(found["bin"])
+    return to_native({k: v[order] for k, v in found.items()}, frame_kind_of(table))
+
+
+def _response(m: Fit, table: nw.LazyFrame[Any]) -> Any:
+    schema = table.collect_schema()
+    expression = m.design.formula.response
+    assert expression is not None
+    lost = [name for name in expression.variables if name not in schema]
+    if lost:
+        raise DataError(f"the table has no column '{lost[0]}', which the response needs")
+    columns = {
+        name: Column(
+            name,
+            number_column(name, schema[name]) if is_numeric(schema[name]) else None,
+            text_column(name, schema[name]),
+        )
+        for name in expression.variables
+    }
+    try:
+        return translate(tree(expression.code), columns, {})
+    except (KeyError, FormulaError) as error:
+        raise ModelError(
+            f"the response {expression.text} cannot be worked out by the engine: {error}"
+        ) from None
+
+
+def _binned(table: nw.LazyFrame[Any], response: Any, bins: int) -> dict[str, Any]:
+    rows = table.select(
+        nw.col("prediction").alias("f"), (response + nw.lit(0.0)).alias("y")
+    ).filter(~nw.col("f").is_null() & ~nw.col("y").is_null())
+    ends = rows.select(nw.col("f").min().alias("low"), nw.col("f").max().alias("high")).collect()
+    low, high = (ends[name].to_list()[0] for name in ("low", "high"))
+    if low is None:
+        raise DataError("no complete rows: none has both a response and a prediction")
+    width = (high - low) / bins or 1.0
+    place = ((nw.col("f") - low) / width).floor()
+    last = float(bins - 1)
+    placed = rows.with_columns(
+        (nw.col("y") - nw.col("f")).alias("r"),
+        (nw.when(place > last).then(nw.lit(last)).otherwise(place) + 1.0).alias("bin"),
+    )
+    grouped = placed.group_by("bin").agg(
+        nw.len().alias("n"),
+        nw.col("f").mean(),
+        nw.col("y").mean(),
+        nw.col("r").mean(),
+        nw.col("r").std(ddof=1).alias("sd"),
+    )
+    frame = grouped.collect()
+    n = np.asarray(frame["n"].to_numpy(), np.int64)
+    sd = np.asarray(frame["sd"].to_numpy(), np.float64)
+    return {
+        "bin": np.asarray(frame["bin"].to_numpy()).astype(np.int64),
+        "n": n,
+        "fitted": np.asarray(frame["f"].to_numpy(), np.float64),
+        "observed": np.asarray(frame["y"].to_numpy(), np.float64),
+        "residual": np.asarray(frame["r"].to_numpy(), np.float64),
+        "residual_sd": sd,
+        "std_error": sd / np.sqrt(n),
+    }
