@@ -34,7 +34,7 @@ def _parts(s: Study) -> Iterator[str]:
     rows = [(label, m.formula, how(m), str(m.n_params)) for label, m in s.models.items()]
     numeric = (False, False, False, True)
     header = ("model", "formula", "fitted by", "parameters")
-    yield table("Models", header, rows, numeric, fits(s))
+    yield table("Formulas", header, rows, numeric, fits(s))
     if len(s.models) > 1:
         yield heading("Comparison")
         yield attempt("Information criteria", lambda: _criteria(s))

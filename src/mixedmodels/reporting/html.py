@@ -173,7 +173,7 @@ def _blank() -> str:
 
 
 def _cell(cell: str, is_number: bool, is_head: bool) -> str:  # noqa: FBT001 - two facts of a cell
-    if is_head:
+    if is_head and cell:
         return f'<th scope="row">{name(cell)}</th>'
     return f'<td class="n">{text(cell)}</td>' if is_number else f"<td>{name(cell)}</td>"
 
