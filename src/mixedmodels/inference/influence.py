@@ -13,7 +13,6 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.inference import parameters
-from mixedmodels.inference.anova import has_rows
 from mixedmodels.inference.leave_out import (
     Codes,
     Left,
@@ -25,6 +24,7 @@ from mixedmodels.inference.model_columns import grouping, row_labels
 from mixedmodels.likelihood.working import inverse_root
 from mixedmodels.model.predict import sigma_df, training_parts
 from mixedmodels.model.record import Fit
+from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.progress import replicate_bar
 from mixedmodels.threads import one_blas_thread
 
@@ -112,11 +112,8 @@ def influence(
         raise ModelError(f"hold must be one of {', '.join(map(repr, HELD))}, not {hold!r}")
     if not len(m.beta):
         raise ModelError(f"'{m.formula}' has no fixed effects whose change could be measured")
-    if not has_rows(m):
-        raise ModelError(
-            "influence needs the rows, which a model loaded from a file does not hold: write the "
-            "file with mm.save(model, path, data=True)"
-        )
+    if isinstance(m.rows, RowsNotKept):
+        raise ModelError(f"influence needs the rows of the fit; {m.rows.reason}")
     fixed, random = leverages(m)
     if group is None:
         codes, n_levels = np.arange(m.n_obs), m.n_obs
