@@ -15,7 +15,8 @@ from scipy import stats
 import mixedmodels as mm
 from mixedmodels.errors import DataError, MixedModelsWarning, ModelError
 from mixedmodels.inference import check_sample, check_statistics
-from mixedmodels.inference.check_model import Check, ModelCheck, _against, _statistics, check_model
+from mixedmodels.inference.check_model import _statistics, check_model
+from mixedmodels.inference.check_result import Check, ModelCheck, against
 from mixedmodels.inference.check_statistics import Views, standardised_modes
 from mixedmodels.inference.collinearity import inflations
 from mixedmodels.inference.simulated import estimated, held, joint_scores, upper_ranks
@@ -78,7 +79,7 @@ def test_complaints_at_the_nominal_rate(name: str) -> None:
             observed.append([part.of(views(one)) for part in parts])
             simulated.append([part.of(views(other)) for part in parts])
     assert len(observed) > 0.95 * n_sets
-    both = _against(parts, np.array(simulated + observed))
+    both = against(parts, np.array(simulated + observed))
     pool, own = both[: len(observed)], both[len(observed) :]
     for assumption in {part.assumption for part in parts}:
         at = [j for j, part in enumerate(parts) if part.assumption == assumption]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
-from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
 from mixedmodels.inference import check_statistics as statistics
+from mixedmodels.inference.check_result import Check, ModelCheck, Verdict, against, usual
 from mixedmodels.inference.check_sample import sampled
 from mixedmodels.inference.check_statistics import Statistic, View, Views
 from mixedmodels.inference.check_words import (
@@ -37,10 +35,6 @@ from mixedmodels.inference.simulated import (
 )
 from mixedmodels.model.record import Fit
 from mixedmodels.model.rows import RowsNotKept
-from mixedmodels.output.layout import Block, Prose, Table
-from mixedmodels.output.printed import Printed
-
-Verdict: TypeAlias = Literal["ok", "look", "problem", "not checked"]
 
 # p-values from which down a verdict is "look" and "problem"; the same for variance inflation, up
 LOOK, PROBLEM = 0.05, 0.01
@@ -49,196 +43,6 @@ INFLATED, TANGLED = 5.0, 10.0
 EXACT = 1e-14
 # seconds of one evaluation up to which every simulated response is fitted anew
 QUICK = 0.003
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One assumption and its verdict.
-
-    Attributes
-    ----------
-    assumption : str
-    verdict : {"ok", "look", "problem", "not checked"}
-    statistic : str
-        The number that speaks most against it; empty where there is none.
-    value : float
-    low, high : float
-        Where 95 % of responses simulated from the model have it; nan where there is no limit.
-    p_value : float
-        Share of simulated responses that speak as much against it, all its statistics counted.
-    message : str
-        The verdict in words.
-    advice : str
-        What to do; empty where nothing is to be done.
-    """
-
-    assumption: str
-    verdict: Verdict
-    statistic: str = ""
-    value: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    p_value: float = np.nan
-    message: str = ""
-    advice: str = ""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ModelCheck(Printed):
-    """What `check_model` found.
-
-    Attributes
-    ----------
-    fit : FittedModel
-    checks : tuple of Check
-        One per assumption.
-    parts : tuple of Statistic
-        Every number behind them.
-    draws : ndarray of shape (1 + n_sim, k)
-        These numbers, of the data (first row) and of simulated responses; nan where a fit failed.
-    inflation : tuple of Inflation
-        Variance inflation of the fixed terms.
-    p_value : float
-        Of all simulated checks together.
-    time : str, optional
-    note : str
-        What was sampled or held; empty if nothing.
-    """
-
-    fit: Fit
-    checks: tuple[Check, ...]
-    parts: tuple[Statistic, ...]
-    draws: Array
-    inflation: tuple[Inflation, ...]
-    p_value: float
-    time: str | None
-    note: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether no check complains."""
-        return not self.complaints
-
-    @property
-    def complaints(self) -> tuple[Check, ...]:
-        """The checks whose verdict is "look" or "problem"."""
-        return tuple(c for c in self.checks if c.verdict in ("look", "problem"))
-
-    @property
-    def n_sim(self) -> int:
-        """Number of simulated responses that were fitted."""
-        return int(np.isfinite(self.draws[1:]).any(axis=1).sum())
-
-    def __getitem__(self, assumption: str) -> Check:
-        for check in self.checks:
-            if check.assumption == assumption:
-                return check
-        raise KeyError(assumption)
-
-    def frame(self) -> Any:
-        """One row per assumption.
-
-        Returns
-        -------
-        frame
-            assumption, verdict, statistic, value, low, high, p_value, message, advice.
-        """
-        names = Check.__slots__
-        return to_native(
-            {name: [getattr(check, name) for check in self.checks] for name in names},
-            self.fit.source.kind,
-        )
-
-    def statistics(self) -> Any:
-        """One row per number behind the verdicts.
-
-        Returns
-        -------
-        frame
-            assumption, statistic, about (variable, term or factor), value, low, high (95 % of
-            simulated responses lie between) and p_value, of this number alone.
-        """
-        low, high = _usual(self.parts, self.draws)
-        return to_native(
-            {
-                "assumption": [part.assumption for part in self.parts],
-                "statistic": [part.name for part in self.parts],
-                "about": [part.about for part in self.parts],
-                "value": self.draws[0],
-                "low": low,
-                "high": high,
-                "p_value": upper_ranks(_against(self.parts, self.draws))[0],
-            },
-            self.fit.source.kind,
-        )
-
-    def vif(self) -> Any:
-        """Variance inflation of the fixed terms.
-
-        Returns
-        -------
-        frame
-            term, df (its columns), vif (``GVIF**(1/df)``), vif_foreign (without terms that share
-            a variable with it).
-        """
-        columns = ("term", "df", "vif", "foreign")
-        out: dict[str, Any] = {
-            name: [getattr(term, name) for term in self.inflation] for name in columns
-        }
-        out["vif_foreign"] = out.pop("foreign")
-        return to_native(out, self.fit.source.kind)
-
-    def plot(self) -> Any:
-        """The page of plots; see `mixedmodels.plot.check`."""
-        # the plots stand above this floor: they are loaded when they are asked for
-        return importlib.import_module("mixedmodels.plot.check_page").check(self)
-
-    def title(self) -> str:
-        """How many checks complain, and about which model."""
-        done = sum(check.verdict != "not checked" for check in self.checks)
-        bad = len(self.complaints)
-        said = "no check complains" if not bad else f"{bad} of {done} checks complain"
-        return f"Check of {self.fit.formula}: {said}"
-
-    def blocks(self) -> Sequence[Block]:
-        """The table, what was found, what to do."""
-        rows = tuple(
-            (c.assumption, c.verdict, c.statistic, _cell(c.value), _usual_text(c), _p(c))
-            for c in self.checks
-        )
-        header = ("check", "verdict", "statistic", "value", "usual", "p")
-        complaints = [
-            Prose(check.assumption, (f"{check.message}.", f"To do: {check.advice}."))
-            for check in self.complaints
-        ]
-        about = Prose("About these checks", (self._about(),))
-        return [Table("", header, rows, 3), *complaints, about]
-
-    def _about(self) -> str:
-        text = (
-            f"p: share of {self.n_sim} responses simulated from the model that speak as much "
-            "against the assumption. Of models that are right, one in twenty gets 'look' in each "
-            "simulated check"
-        )
-        if np.isfinite(self.p_value):
-            text += f"; all of them together have p = {self.p_value:.3f}"
-        return f"{text}. {self.note[:1].upper()}{self.note[1:]}." if self.note else f"{text}."
-
-
-def _cell(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3g}"
-
-
-def _usual_text(check: Check) -> str:
-    if np.isnan(check.high):
-        return ""
-    if np.isnan(check.low):
-        return f"up to {_cell(check.high)}"
-    return f"[{_cell(check.low)}, {_cell(check.high)}]"
-
-
-def _p(check: Check) -> str:
-    return "" if np.isnan(check.p_value) else f"{check.p_value:.3f}"
 
 
 def check_model(
@@ -359,42 +163,18 @@ def _statistics(m: Fit, fit: Fit, rows: NDArray[np.intp], time: str | None) -> l
 # --- verdicts -------------------------------------------------------------------------------------
 
 
-def _against(parts: Sequence[Statistic], draws: Array) -> Array:
-    """The numbers so turned that large ones speak against the assumption."""
-    out = draws.copy()
-    for column, part in enumerate(parts):
-        if part.two_sided:
-            out[:, column] = np.abs(out[:, column] - np.nanmedian(out[:, column]))
-    return out
-
-
-def _usual(parts: Sequence[Statistic], draws: Array) -> tuple[Array, Array]:
-    """Limits that hold 95 % of the simulated numbers."""
-    low, high = np.full(len(parts), np.nan), np.full(len(parts), np.nan)
-    for column, part in enumerate(parts):
-        values = draws[1:, column]
-        values = values[np.isfinite(values)]
-        if not len(values):
-            continue
-        if part.two_sided:
-            low[column], high[column] = np.quantile(values, (0.025, 0.975))
-        else:
-            high[column] = np.quantile(values, 0.95)
-    return low, high
-
-
 def _tested(
     parts: Sequence[Statistic], draws: Array, describe: _Describe
 ) -> tuple[dict[str, Check], float]:
     """A check per simulated assumption, and the p-value of all together."""
-    against = _against(parts, draws)
-    shares = upper_ranks(against)
-    low, high = _usual(parts, draws)
+    turned = against(parts, draws)
+    shares = upper_ranks(turned)
+    low, high = usual(parts, draws)
     names = list(dict.fromkeys(part.assumption for part in parts))
     found, joint = {}, []
     for name in names:
         own = [j for j, part in enumerate(parts) if part.assumption == name]
-        joint.append(joint_scores(against[:, own]))
+        joint.append(joint_scores(turned[:, own]))
         p = _first_rank(joint[-1])
         worst = min(own, key=lambda j: (shares[0, j], -draws[0, j]))
         verdict: Verdict = "ok" if p > LOOK else "look" if p > PROBLEM else "problem"

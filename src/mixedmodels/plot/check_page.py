@@ -12,7 +12,8 @@ import numpy as np
 
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataWarning
-from mixedmodels.inference.check_model import Check, ModelCheck, check_model
+from mixedmodels.inference.check_model import check_model
+from mixedmodels.inference.check_result import Check, ModelCheck
 from mixedmodels.inference.check_statistics import Views
 from mixedmodels.inference.collinearity import Inflation
 from mixedmodels.model.record import Fit
