@@ -34,6 +34,7 @@ FLOORS = [
     ["model.predict", "model.predict_table", "inference.satterthwaite"],
     ["inference.kenward_roger"],
     ["model.frames"],
+    ["model.search"],
     ["model.fit"],
     ["output"],
     ["inference.joint"],

@@ -72,7 +72,7 @@ class Case:
 
     def prepare(self, **changes: Any) -> FittedModel:
         """The model at its start, without a search: for what holds at any theta."""
-        with mock.patch("mixedmodels.model.fit.minimise", _stay):
+        with mock.patch("mixedmodels.model.search.minimise", _stay):
             return self.fit(**changes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -402,8 +403,6 @@ def _scalings(plan: Plan, response: str, columns: Columns) -> dict[str, Scaling]
     found: dict[str, Scaling] = {}
     for code in [*(c for part in plan.parts for c in part), response]:
         for text, node in stateful_calls(code).items():
-            import ast
-
             inside = ast.unparse(node.args[0])
             values = evaluate(Expression(inside, inside, ()), columns.numbers)
             variance = float(values.var(ddof=1)) if columns.n > 1 else 0.0

@@ -19,7 +19,7 @@ from mixedmodels.explore.per_group import fit_groups
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
 from mixedmodels.likelihood.working import make_working
-from mixedmodels.model.fit import warn_rank
+from mixedmodels.model.search import warn_rank
 from mixedmodels.moments.memory import collect_moments
 
 

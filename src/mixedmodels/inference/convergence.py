@@ -14,8 +14,8 @@ from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.replicates import Seed, generators
 from mixedmodels.likelihood.covariance import Template, theta_from_factors, triangular
-from mixedmodels.model.fit import theta_from_moments
 from mixedmodels.model.record import Fit
+from mixedmodels.model.search import theta_from_moments
 from mixedmodels.optimize import minimise
 from mixedmodels.output.layout import Block, Prose, Table, fixed, number
 from mixedmodels.output.printed import Printed

@@ -1,0 +1,248 @@
+"""Minimise the criterion and say how it ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mixedmodels.arrays import Array
+from mixedmodels.design.build import Design, Rows
+from mixedmodels.design.checks import (
+    same_groups,
+    shared_columns,
+)
+from mixedmodels.errors import (
+    ConvergenceWarning,
+    DataError,
+    DataWarning,
+    RankDeficiencyWarning,
+    ScaleWarning,
+    SingularFitWarning,
+    warn,
+)
+from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Objective
+from mixedmodels.likelihood.start import moment_start
+from mixedmodels.likelihood.working import Working, assemble
+from mixedmodels.model.record import Fit, Source, criterion_shift
+from mixedmodels.moments.cross_products import Moments
+from mixedmodels.moments.memory import collect_within
+from mixedmodels.optimize import Optimum, minimise
+from mixedmodels.progress import progress_line, wants_line
+from mixedmodels.threads import one_blas_thread
+
+# residual sum of squares over total, below which the fit is exact up to rounding
+EXACT = 1e-14
+# the same with the random effects counted, where the search does not end: all digits are lost
+VANISHING = 1e-12
+# the same, above which the search has surely ended at a residual variance of its own
+SUSPICIOUS = 1e-3
+ENDLESS = (
+    "the residual variance cannot be told from zero. Either the random effects reproduce the "
+    "response exactly, and the likelihood has no maximum: take columns out of the random terms, or "
+    "group by a column with more rows per level. Or groups differ by a million residual standard "
+    "deviations, beyond double precision: subtract what is known of them from the response"
+)
+Watch = AbstractContextManager[Callable[[Evaluation], None] | None]
+
+# absolute rounding error of the criterion worth a second pass over the rows, and worth a warning
+KEPT = 1e-8
+LOST = 1e-4
+
+
+def optimise(
+    design: Design,
+    rows: Rows,
+    moments: Moments,
+    working: Working,
+    source: Source,
+    *,
+    reml: bool,
+    start: Array | None,
+    options: dict[str, Any],
+) -> Fit:
+    """Minimise the criterion and say how it ended."""
+    p = len(working.fixed.kept)
+    objective = Objective(working.blocks, working.templates, moments.n, p, reml)
+    watch = partial(_watch, objective, design, moments, working, progress=options.get("progress"))
+    if start is None:
+        start = theta_from_moments(design, working, moments)
+    elif not _has_value(objective, start):
+        raise DataError("start is out of reach: the criterion has no finite value there")
+    exact = _is_exact(objective)
+    if exact:
+        start = np.zeros_like(start)
+    if exact or not len(start):
+        optimum = _stay(objective, start, exact=exact)
+    else:
+        found = _minimise(objective, start, watch)
+        if _lacks_digits(found) and design.structure.nested and len(rows.y):
+            moments = replace(moments, within=collect_within(design, rows))
+            working = assemble(design, moments, working.fixed, working.terms, working.templates)
+            objective = replace(objective, blocks=working.blocks)
+            again = start if found is None else found.at.theta
+            found = _minimise(objective, again, watch)
+        if (
+            found is None
+            or _is_rounding(design, found, objective.nu)
+            or _is_endless(objective, found)
+        ):
+            raise DataError(ENDLESS)
+        optimum = found
+    model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
+    _warn_outcome(model, exact=exact)
+    return model
+
+
+def theta_from_moments(design: Design, working: Working, moments: Moments) -> Array:
+    """Working theta by the method of moments, from where a fit starts."""
+    blocks = working.blocks
+    nested = design.structure.nested
+    sizes = [len(group.levels) for group in design.groups]
+    cells = {(cell.first, cell.second): len(cell.rows) for cell in moments.cells}
+
+    def lies_in(fine: int, coarse: int) -> bool:
+        return fine < coarse and (nested or cells[fine, coarse] == sizes[fine])
+
+    with one_blas_thread(active=blocks.short_steps):
+        return moment_start(
+            working.templates, blocks.per_factor(), blocks.cross, moments.n, lies_in
+        )
+
+
+def _is_exact(objective: Objective) -> bool:
+    """Whether the fixed part alone leaves nothing but rounding."""
+    cross = objective.blocks.cross
+    total = float(cross[-1, -1])
+    # working X has orthogonal columns of squared length n
+    explained = float(np.square(cross[:-1, -1]).sum()) / objective.n
+    return total - explained <= EXACT * total
+
+
+def _has_value(objective: Objective, theta: Array) -> bool:
+    """Whether the criterion can be worked out at theta."""
+    if not len(theta):
+        return True
+    try:
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(objective.evaluate(theta).value))
+    except np.linalg.LinAlgError:
+        return False
+
+
+def _minimise(objective: Objective, start: Array, watch: Callable[[], Watch]) -> Optimum | None:
+    """The optimum; None when Lambda grew until X was lost in Z Lambda."""
+    try:
+        with one_blas_thread(active=objective.blocks.short_steps), watch() as on_evaluation:
+            return minimise(objective, start, on_evaluation=on_evaluation)
+    except np.linalg.LinAlgError:
+        return None
+
+
+@contextmanager
+def _watch(
+    objective: Objective,
+    design: Design,
+    moments: Moments,
+    working: Working,
+    *,
+    progress: bool | None,
+) -> Iterator[Callable[[Evaluation], None] | None]:
+    """Yield what shows an evaluation on the progress line, None where there is no line."""
+    if not wants_line(objective.blocks.seconds, progress=progress):
+        yield None
+        return
+    shift = criterion_shift(design, moments, working, reml=objective.reml)
+    with progress_line() as report:
+        yield lambda at: report(at.value + shift, float(np.abs(at.gradient).max()))
+
+
+def _lacks_digits(found: Optimum | None) -> bool:
+    """Whether totals cost the criterion digits that products within groups would keep."""
+    if found is None:
+        return True
+    value = abs(found.at.value)
+    return found.at.profile.rounding > max(KEPT, KEPT * 1e-5 * value)
+
+
+def _is_rounding(design: Design, optimum: Optimum, nu: int) -> bool:
+    """Whether the residuals are no larger than the response's own last digit."""
+    largest = abs(design.y_centre) / design.y_scale + 3.0
+    return optimum.at.profile.r2 / nu < max((4.0 * EPSILON * largest) ** 2, 2.0 * LEAST)
+
+
+def _is_endless(objective: Objective, optimum: Optimum) -> bool:
+    """Whether a residual variance a hundred times smaller would fit as well."""
+    share = optimum.at.profile.r2 / float(objective.blocks.cross[-1, -1])
+    if share > SUSPICIOUS:
+        return False
+    try:
+        farther = objective.evaluate(10.0 * optimum.at.theta).value
+    except np.linalg.LinAlgError:
+        return share < VANISHING
+    # one residual degree of freedom would make the criterion rise by about 90; so far out, its
+    # rounding may be a hundredth
+    return farther < optimum.at.value + 1.0
+
+
+def _stay(objective: Objective, theta: Array, *, exact: bool) -> Optimum:
+    """No search: no variance parameters, or no residual to explain."""
+    at = objective.evaluate(theta)
+    if exact:
+        at = _without_residual(objective, at)
+    size = len(theta)
+    verdict = "boundary optimum" if size else "optimum"
+    return Optimum(at, np.zeros((size, size)), 1, 0.0, 0.0, verdict)
+
+
+def _without_residual(objective: Objective, at: Evaluation) -> Evaluation:
+    """The least residual that the criterion can take, for what is rounding and nothing else."""
+    least = LEAST * max(float(objective.blocks.cross[-1, -1]), 1e-280)
+    value = at.value + objective.nu * math.log(least / at.profile.r2)
+    return replace(at, value=value, profile=replace(at.profile, r2=least, value=value))
+
+
+def warn_rank(names: tuple[str, ...], working: Working) -> None:
+    """Warn of columns of the fixed part that others determine."""
+    relations = working.fixed.relations
+    if not relations:
+        return
+    many = len(relations) > 1
+    shown = "; ".join(f"{names[j]} = {relation}" for j, relation in relations[:8])
+    more = f"; and {len(relations) - 8} more" if len(relations) > 8 else ""
+    warn(
+        f"fixed-effect column{'s' if many else ''} dropped because the others determine "
+        f"{'them' if many else 'it'}: {shown}{more}",
+        RankDeficiencyWarning,
+    )
+
+
+def _warn_outcome(model: Fit, *, exact: bool) -> None:
+    if exact:
+        warn(
+            "the fixed effects reproduce the response exactly: the residual variance is 0, and "
+            "standard errors and likelihood mean nothing",
+            DataWarning,
+        )
+        return
+    if model.optimum.verdict == "boundary optimum":
+        warn(model.convergence.message, SingularFitWarning)
+    elif model.optimum.verdict == "not converged" or (
+        # of columns in two terms and groups of two names the design has warned already
+        model.optimum.verdict == "not identified"
+        and not any(map(shared_columns, model.design.groups))
+        and not same_groups(model.design, model.rows)
+    ):
+        warn(model.convergence.message, ConvergenceWarning)
+    lost = model.optimum.at.profile.rounding
+    if lost > LOST:
+        warn(
+            f"the residual standard deviation is only {model.sigma / model.design.y_scale:.1e} of "
+            f"the response's: in double precision the criterion is exact to about {lost:.0e} only",
+            ScaleWarning,
+        )
