@@ -258,6 +258,11 @@ def _row_by_row(
     source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
 ) -> list[Replicates]:
     for fit in [source, *targets]:
+        if fit.source.sums is not None:
+            raise ModelError(
+                "a bootstrap of this structure (crossed factors with many levels) needs the rows, "
+                "and this model was fitted to sums: fit it to rows in memory, or to a sample"
+            )
         if not holds_rows(fit):
             raise ModelError(
                 "a bootstrap of this structure needs the rows, which a model loaded from a file "

@@ -20,6 +20,7 @@ from mixedmodels.model.predict import (
     studentised,
 )
 from mixedmodels.model.record import Fit
+from mixedmodels.model.rows import SUMMED
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
 
 # how tests of coefficients may choose their degrees of freedom
@@ -202,6 +203,8 @@ def glance(fit: Fit) -> Any:
 
 def augment(fit: Fit) -> Any:
     """The data with row-wise results; see `FittedModel.augment`."""
+    if fit.source.sums is not None:
+        raise ModelError(SUMMED)
     if fit.source.data is None:
         raise ModelError(
             "the model does not hold its data (it was loaded from a file); "
