@@ -122,8 +122,11 @@ def make_factor(column: Numeric | Coded, keep: NDArray[np.bool_] | None) -> Fact
         values = column.values if keep is None else column.values[keep]
         codes, levels = _encode_numbers(values)
         return Factor(codes, levels, ordered=False, order_given=False)
-    kept = column.codes if keep is None else column.codes[keep]
-    codes, levels = _drop_unused(kept, column.levels)
+    if keep is None and column.nature == "text":  # its levels were read off the same rows
+        codes, levels = column.codes.astype(np.int64, copy=False), tuple(column.levels)
+    else:
+        kept = column.codes if keep is None else column.codes[keep]
+        codes, levels = _drop_unused(kept, column.levels)
     return Factor(codes, levels, column.ordered, order_given=column.nature == "category")
 
 
