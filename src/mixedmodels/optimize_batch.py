@@ -23,6 +23,8 @@ from mixedmodels.optimize import (
 
 # evaluations after which a response is left to the general minimiser
 MOST = 40
+# least pivot of a Hessian, over its largest diagonal entry, that counts as positive
+SOUND = 1e-8
 # radians by which a step may turn a row of Lambda; longer steps are straight
 MOST_TURN = 0.5
 
@@ -96,23 +98,19 @@ def _descend(search: _Search) -> None:
         if not len(open_):
             return
         at = search.at.take(open_)
-        values, vectors = _eigen(at.hessian)
+        step, decrease = _steps(at.gradient, at.hessian, search.radius[open_])
         tolerance = DECREASE_TOLERANCE * np.maximum(1.0, 1e-5 * np.abs(at.value))
-        done = ~(_decrease(at.gradient, values, vectors) >= tolerance)
+        done = ~(decrease >= tolerance)
         search.stopped[open_[done]] = True
         if done.any():
-            open_, at = open_[~done], at.take(~done)
-            values, vectors = values[~done], vectors[~done]
+            open_, at, step = open_[~done], at.take(~done), step[~done]
         if len(open_):
-            _step(search, open_, at, values, vectors)
+            _step(search, open_, at, step)
 
 
-def _step(
-    search: _Search, which: NDArray[np.intp], at: BatchEvaluation, values: Array, vectors: Array
-) -> None:
+def _step(search: _Search, which: NDArray[np.intp], at: BatchEvaluation, step: Array) -> None:
     """Take or refuse one step of each response; see `optimize._try_step` for one."""
     radius = search.radius[which]
-    step = _trust_region_steps(at.gradient, values, vectors, radius)
     length = np.linalg.norm(step, axis=1)
     model = -np.einsum("nm,nm->n", at.gradient, step)
     model -= 0.5 * np.einsum("nm,nmk,nk->n", step, at.hessian, step)
@@ -217,6 +215,41 @@ def _eigen(matrices: Array) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(safe)
     values[~finite] = np.nan
     return values, vectors
+
+
+def _steps(gradient: Array, hessian: Array, radius: Array) -> tuple[Array, Array]:
+    """Trust-region steps, and the decrease that full Newton steps promise.
+
+    Most Hessians are positive definite and most Newton steps short: these need no eigenvalues.
+    """
+    step, sound = _newton_steps(gradient, hessian)
+    decrease = -0.5 * np.einsum("nm,nm->n", gradient, step)
+    other = np.flatnonzero(~(sound & (np.square(step).sum(axis=1) <= radius * radius)))
+    if len(other):
+        values, vectors = _eigen(hessian[other])
+        decrease[other] = _decrease(gradient[other], values, vectors)
+        step[other] = _trust_region_steps(gradient[other], values, vectors, radius[other])
+    return step, decrease
+
+
+def _newton_steps(gradient: Array, hessian: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Newton steps by elimination, all at once, and where the Hessian is safely positive."""
+    left, step = hessian.copy(), -gradient
+    m = gradient.shape[1]
+    least = SOUND * np.abs(np.einsum("nmm->nm", hessian)).max(axis=1, initial=0.0)
+    sound = np.ones(len(gradient), np.bool_)
+    pivots = np.ones_like(gradient)
+    for k in range(m):
+        sound &= left[:, k, k] > least
+        pivots[:, k] = np.where(sound, left[:, k, k], 1.0)
+        for i in range(k + 1, m):
+            share = left[:, i, k] / pivots[:, k]
+            left[:, i, k + 1 :] -= share[:, None] * left[:, k, k + 1 :]
+            step[:, i] -= share * step[:, k]
+    for k in range(m - 1, -1, -1):
+        step[:, k] -= np.einsum("nj,nj->n", left[:, k, k + 1 :], step[:, k + 1 :])
+        step[:, k] /= pivots[:, k]
+    return step, sound
 
 
 def _decrease(gradient: Array, values: Array, vectors: Array) -> Array:
