@@ -14,8 +14,7 @@ from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
 from mixedmodels.errors import ModelError
-from mixedmodels.model.record import Fit
-from mixedmodels.model.rows import RowsNotKept
+from mixedmodels.model.record import Fit, has_points, same_weights
 from mixedmodels.quantiles import f_probability
 
 # share of a fixed-effect column that may lie outside a space it belongs to: the square root of
@@ -94,16 +93,6 @@ def rows_of(fit: Fit, name: str) -> Array:
             "write the file with mm.save(model, path, data=True), or fit it again"
         )
     return fit.points.base
-
-
-def has_rows(fit: Fit) -> bool:
-    """Whether the fit holds its rows (a loaded one may not)."""
-    return not isinstance(fit.rows, RowsNotKept)
-
-
-def has_points(fit: Fit) -> bool:
-    """Whether the fit holds its rows, or the sums that it was fitted to."""
-    return has_rows(fit) or fit.source.sums is not None
 
 
 def comparable(a: Fit, b: Fit) -> bool:
@@ -328,13 +317,6 @@ class _Span:
         if (own - np.einsum("ij,ij->j", shared, weights) > OUTSIDE_SQUARED * own).any():
             return None
         return np.asarray(weights / self.length[:, None])
-
-
-def same_weights(a: Fit, b: Fit) -> bool:
-    """Whether two fits on the same rows have the same prior weights."""
-    if a.points.weights is None or b.points.weights is None:
-        return a.points.weights is b.points.weights
-    return np.array_equal(a.points.weights, b.points.weights)
 
 
 def describe_outside(fixed: Sequence[str], random: Sequence[str]) -> str:

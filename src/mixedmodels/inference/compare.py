@@ -16,7 +16,6 @@ from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.inference.anova import (
     describe_outside,
     fixed_outside,
-    has_rows,
     random_outside,
     same_fixed_part,
     sequential_table,
@@ -25,7 +24,7 @@ from mixedmodels.inference.boundary import at_boundary
 from mixedmodels.inference.ftable import f_table
 from mixedmodels.inference.same_sums import on_same_sums
 from mixedmodels.model.fitted import FittedModel
-from mixedmodels.model.record import Fit
+from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.quantiles import chi2_probability
 
 Models: TypeAlias = Mapping[str, FittedModel] | Sequence[FittedModel]

@@ -18,8 +18,7 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, GroupDesign, Rows, TermDesign
 from mixedmodels.design.grouping import Structure
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
-from mixedmodels.inference.anova import has_rows
-from mixedmodels.model.record import Fit
+from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.moments.cross_products import Cells, Moments
 from mixedmodels.quantiles import chi2_probability
 

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from mixedmodels.arrays import Array, cross_products
-from mixedmodels.design.build import Rows
 from mixedmodels.likelihood.batch import BatchDesign, OneFactor
 from mixedmodels.likelihood.covariance import make_template
 from mixedmodels.likelihood.draws import Draws, make_draws
 from mixedmodels.likelihood.few_columns import FewColumns, Layout
 from mixedmodels.likelihood.nested import NestedBlocks
-from mixedmodels.model.record import Fit
+from mixedmodels.model.record import Fit, has_points, same_weights
 from mixedmodels.moments.memory import level_sums
 
 # columns of Z of all factors and levels up to which dense matrices are faster than structure
@@ -79,16 +78,6 @@ class Joint:
         return make_draws(self.zz, self.zx, self.xx, source.n_obs, effect, scale)
 
 
-def holds_rows(fit: Fit) -> bool:
-    """Whether the fit has the columns of its rows (a loaded one may not)."""
-    return type(fit.rows) is Rows
-
-
-def _has_columns(fit: Fit) -> bool:
-    """Whether the fit has the columns of its rows, or of rows that stand for its sums."""
-    return holds_rows(fit) or fit.source.sums is not None
-
-
 def join(given: Sequence[Fit]) -> Joint | None:
     """Models side by side; None where their structure asks for one fit at a time."""
     fits = tuple({id(fit): fit for fit in given}.values())
@@ -98,11 +87,13 @@ def join(given: Sequence[Fit]) -> Joint | None:
         return None  # groups so far apart that totals lack digits
     if len({id(fit.source.sums) for fit in fits}) > 1:
         return None  # rows of one do not stand beside rows of the other
-    if len(fits) > 1 and not (all(map(_has_columns, fits)) and _same_weights(fits)):
+    if len(fits) > 1 and not (
+        all(map(has_points, fits)) and all(same_weights(fits[0], fit) for fit in fits[1:])
+    ):
         return None
     if _one_factor(fits):
         return _by_level(fits)
-    if max(_layout(fit).total for fit in fits) <= FEW and all(map(_has_columns, fits)):
+    if max(_layout(fit).total for fit in fits) <= FEW and all(map(has_points, fits)):
         return _by_column(fits)
     return None
 
@@ -118,14 +109,6 @@ def _one_factor(fits: Sequence[Fit]) -> bool:
     return all(
         np.array_equal(fit.points.codes[0], grouped[0].points.codes[0]) for fit in grouped[1:]
     )
-
-
-def _same_weights(fits: Sequence[Fit]) -> bool:
-    first = fits[0].points.weights
-    others = [fit.points.weights for fit in fits[1:]]
-    if first is None:
-        return all(other is None for other in others)
-    return all(other is not None and np.array_equal(first, other) for other in others)
 
 
 def _layout(fit: Fit) -> Layout:

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.errors import MixedModelsError, ModelError
 from mixedmodels.inference import parameters
-from mixedmodels.inference.joint import Joint, holds_rows, join
+from mixedmodels.inference.joint import Joint, join
 from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, OneResponse, Responses
 from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.likelihood.start import away_from_zero
 from mixedmodels.likelihood.working import beta_from_working
 from mixedmodels.model.fit import refit
 from mixedmodels.model.predict import simulate
-from mixedmodels.model.record import Fit
+from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.optimize import minimise
 from mixedmodels.optimize_batch import minimise_batch
 from mixedmodels.progress import replicate_bar
@@ -263,7 +263,7 @@ def _row_by_row(
                 "a bootstrap of this structure (crossed factors with many levels) needs the rows, "
                 "and this model was fitted to sums: fit it to rows in memory, or to a sample"
             )
-        if not holds_rows(fit):
+        if not has_rows(fit):
             raise ModelError(
                 "a bootstrap of this structure needs the rows, which a model loaded from a file "
                 "does not hold: write the file with mm.save(model, path, data=True)"

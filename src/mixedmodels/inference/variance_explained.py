@@ -17,9 +17,8 @@ import numpy as np
 from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
-from mixedmodels.inference.anova import has_rows
 from mixedmodels.likelihood.working import group_recipe
-from mixedmodels.model.record import Fit
+from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.output.layout import Block, Facts, Table, fixed, number
 from mixedmodels.output.printed import Printed
 

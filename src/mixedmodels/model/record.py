@@ -23,6 +23,7 @@ from mixedmodels.likelihood.working import (
     group_recipe,
     inverse_root,
 )
+from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.optimize import Optimum
 
@@ -457,3 +458,20 @@ def criterion_shift(design: Design, moments: Moments, working: Working, *, reml:
     diagonal = np.abs(np.diag(working.fixed.root))
     log_root = 2.0 * float(np.log(diagonal).sum())
     return (n - p) * log_scale + log_root - moments.log_weights
+
+
+def has_rows(fit: Fit) -> bool:
+    """Whether the fit holds its rows (a loaded one may not)."""
+    return not isinstance(fit.rows, RowsNotKept)
+
+
+def has_points(fit: Fit) -> bool:
+    """Whether the fit holds its rows, or the sums that it was fitted to."""
+    return has_rows(fit) or fit.source.sums is not None
+
+
+def same_weights(a: Fit, b: Fit) -> bool:
+    """Whether two fits on the same rows have the same prior weights."""
+    if a.points.weights is None or b.points.weights is None:
+        return a.points.weights is b.points.weights
+    return np.array_equal(a.points.weights, b.points.weights)
