@@ -227,17 +227,14 @@ class OneFactor:
     def _derivatives(
         self, theta: Array, factor: Array, own: Array, rest: Array, profile: BatchProfile
     ) -> BatchEvaluation:
-        template, nu = self.template, self.nu
+        template = self.template
         count, q, w, n_levels = rest.shape
         p = w - 1
-        rho = nu / profile.r2
-        coefs = np.ones((count, w))
-        coefs[:, :p] = -profile.beta
-        weight = rho[:, None, None] * coefs[:, :, None] * coefs[:, None, :]
+        slopes = slopes_of(profile, self.nu, reml=self.reml)
+        coefs, rho = slopes.coefs, slopes.rho
         scores = np.matmul(coefs[:, None, None, :], rest)[:, :, 0]
         explained = (rho[:, None, None] * scores)[:, :, None] * scores[:, None]
         if self.reml and p:
-            weight[:, :p, :p] += profile.vcov
             root = np.linalg.cholesky(profile.vcov).transpose(0, 2, 1)
             half = np.matmul(root[:, None], rest[:, :, :p])
             for a in range(q):
@@ -253,74 +250,100 @@ class OneFactor:
         flat_rest = rest.reshape(count, q * w, n_levels)
         sums = np.matmul(flat_rest, flat_rest.transpose(0, 2, 1)).reshape(count, q, w, q, w)
 
-        along = np.matmul(score, factor)
-        gradient = 2.0 * along[:, template.rows, template.cols]
         directions = directions_of(template, factor).reshape(count, template.n_theta, q * q)
         inner = quartic.transpose(0, 4, 1, 2, 3).reshape(count, q * q, q * q)
         traces = directions @ inner @ directions.transpose(0, 2, 1)
         fixed = directions @ sums.transpose(0, 1, 3, 2, 4).reshape(count, q * q, w * w)
         fixed = fixed.reshape(count, template.n_theta, w, w)
-        hessian = assemble_hessian(
-            template, traces, fixed, score, profile, weight, coefs, nu, reml=self.reml
-        )
-        return BatchEvaluation(
-            theta,
-            profile.value,
-            gradient,
-            hessian,
-            score,
-            profile.beta,
-            profile.r2,
-            profile.rounding,
-        )
+        return assemble(template, theta, factor, traces, fixed, score, profile, slopes)
 
 
-def assemble_hessian(
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """How every criterion changes with ``[X y]' V^-1 [X y]``.
+
+    Attributes
+    ----------
+    coefs : ndarray of shape (n, w)
+        ``(-beta, 1)``.
+    rho : ndarray of shape (n,)
+        ``nu / r2``.
+    weight : ndarray of shape (n, w, w)
+        ``N``, the derivative itself.
+    nu : int
+    reml : bool
+    """
+
+    coefs: Array
+    rho: Array
+    weight: Array
+    nu: int
+    reml: bool
+
+
+def slopes_of(profile: BatchProfile, nu: int, *, reml: bool) -> Slopes:
+    """The derivative of the criterion in the products that hold beta and sigma."""
+    count, p = profile.beta.shape
+    coefs = np.ones((count, p + 1))
+    coefs[:, :p] = -profile.beta
+    rho = nu / profile.r2
+    weight = rho[:, None, None] * coefs[:, :, None] * coefs[:, None, :]
+    if reml:
+        weight[:, :p, :p] += profile.vcov
+    return Slopes(coefs, rho, weight, nu, reml)
+
+
+def assemble(
     template: Template,
+    theta: Array,
+    factor: Array,
     traces: Array,
     fixed: Array,
     score: Array,
     profile: BatchProfile,
-    weight: Array,
-    coefs: Array,
-    nu: int,
-    *,
-    reml: bool,
-) -> Array:
-    """Hessians in theta from sums over levels; `curvature` has the formulas.
+    slopes: Slopes,
+) -> BatchEvaluation:
+    """Gradients and Hessians in theta from sums over levels; `curvature` has the formulas.
 
     Parameters
     ----------
     template : Template
+    theta : ndarray of shape (n, m)
+    factor : ndarray of shape (n, q, q)
     traces : ndarray of shape (n, m, m)
         ``tr(V^-1 V_i (V^-1 - 2 V^-1 [X y] N [X y]' V^-1) V_j)``.
     fixed : ndarray of shape (n, m, w, w)
         ``[X y]' V^-1 V_i V^-1 [X y]``.
     score : ndarray of shape (n, q, q)
     profile : BatchProfile
-    weight : ndarray of shape (n, w, w)
-        ``N``.
-    coefs : ndarray of shape (n, w)
-        ``(-beta, 1)``.
-    nu : int
-    reml : bool
+    slopes : Slopes
     """
     count, m, w, _ = fixed.shape
-    rho = nu / profile.r2
-    twice = fixed @ weight[:, None]
+    rho, coefs = slopes.rho, slopes.coefs
+    gradient = 2.0 * np.matmul(score, factor)[:, template.rows, template.cols]
+    twice = fixed @ slopes.weight[:, None]
     other = twice.transpose(0, 1, 3, 2).reshape(count, m, w * w).transpose(0, 2, 1)
     traces = traces + twice.reshape(count, m, w * w) @ other
     hessian = -0.5 * (traces + traces.transpose(0, 2, 1))
     at = np.matmul(fixed, coefs[:, None, :, None])[..., 0]
-    if not reml:
+    if not slopes.reml:
         at_x = at[..., :-1]
         hessian -= 2.0 * rho[:, None, None] * (at_x @ profile.vcov @ at_x.transpose(0, 2, 1))
     along_y = np.matmul(at, coefs[:, :, None])[..., 0]
-    share = rho * rho * (1.0 - 1.0 / nu)
+    share = rho * rho * (1.0 - 1.0 / slopes.nu)
     hessian += share[:, None, None] * along_y[:, :, None] * along_y[:, None]
     same = template.cols[:, None] == template.cols
     hessian += np.where(same, 2.0 * score[:, template.rows[:, None], template.rows], 0.0)
-    return np.asarray(hessian)
+    return BatchEvaluation(
+        theta,
+        profile.value,
+        gradient,
+        hessian,
+        score,
+        profile.beta,
+        profile.r2,
+        profile.rounding,
+    )
 
 
 @dataclass(frozen=True, slots=True)

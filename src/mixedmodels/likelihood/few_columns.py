@@ -19,9 +19,10 @@ from mixedmodels.likelihood.batch import (
     BatchEvaluation,
     BatchProfile,
     Responses,
-    assemble_hessian,
+    assemble,
     directions_of,
     lower_factors,
+    slopes_of,
     solve_fixed,
 )
 from mixedmodels.likelihood.covariance import Template
@@ -129,18 +130,12 @@ class FewColumns:
     ) -> BatchEvaluation:
         template, parts = self.template, self.layout.parts()
         count, _, w = rest.shape
-        coefs = np.ones((count, w))
-        coefs[:, :-1] = -profile.beta
-        rho = self.nu / profile.r2
-        weight = rho[:, None, None] * coefs[:, :, None] * coefs[:, None, :]
-        if self.reml:
-            weight[:, :-1, :-1] += profile.vcov
-        explained = rest @ weight @ rest.transpose(0, 2, 1)
+        slopes = slopes_of(profile, self.nu, reml=self.reml)
+        explained = rest @ slopes.weight @ rest.transpose(0, 2, 1)
         score = np.zeros_like(factor)
         for q, n_levels, columns, small in parts:
             left = (own - explained)[:, columns, columns].reshape(count, n_levels, q, n_levels, q)
             score[:, small, small] = np.einsum("nlalb->nab", left)
-        gradient = 2.0 * np.matmul(score, factor)[:, template.rows, template.cols]
 
         directions = directions_of(template, factor)
         m = template.n_theta
@@ -163,16 +158,4 @@ class FewColumns:
                 quartic = (flat_pairs @ flat_less.transpose(0, 2, 1)).reshape(count, q, r, q, r)
                 inner = quartic.transpose(0, 3, 1, 2, 4).reshape(count, q * q, r * r)
                 traces += mine @ inner @ theirs.transpose(0, 2, 1)
-        hessian = assemble_hessian(
-            template, traces, fixed, score, profile, weight, coefs, self.nu, reml=self.reml
-        )
-        return BatchEvaluation(
-            theta,
-            profile.value,
-            gradient,
-            hessian,
-            score,
-            profile.beta,
-            profile.r2,
-            profile.rounding,
-        )
+        return assemble(template, theta, factor, traces, fixed, score, profile, slopes)
