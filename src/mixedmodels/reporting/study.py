@@ -12,7 +12,7 @@ from typing import Any
 from mixedmodels.design.frame import column_names, column_values
 from mixedmodels.errors import DataError, MixedModelsError, MixedModelsWarning, ModelError
 from mixedmodels.inference.check_model import check_model
-from mixedmodels.inference.compare import aictab, named_models, quoted
+from mixedmodels.inference.compare import aictab, named_models
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.reporting.html import paragraph, text
 
@@ -213,8 +213,3 @@ def attempt(what: str, make: Callable[[], str]) -> str:
         notes.append(f"{what}: not shown. {error}")
     said = "".join(paragraph(text(note), "note warning") for note in dict.fromkeys(notes))
     return body + said
-
-
-def named_title(model: FittedModel) -> str:
-    """A formula short enough for a sentence."""
-    return quoted(model.formula)
