@@ -7,14 +7,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test demo bench calibration format clean
+.PHONY: test system docs demo bench calibration format clean
 
-test: $(VENV)/.test
+test: $(VENV)/.test system
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	# two workers, each with one linear-algebra thread
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -ra
+
+# Chromium, Node.js and Java: what no Python package brings. Tests that miss one are skipped, and say so.
+system:
+	@tests/install-system-packages
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m mixedmodels demo
@@ -40,7 +44,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A stamp for each set of extras: it is installed again only when pyproject.toml changes.
-$(VENV)/.test: EXTRAS := [test,lint]
+$(VENV)/.test: EXTRAS := [test,docs,lint]
 $(VENV)/.demo: EXTRAS := [demo]
 $(VENV)/.bench: EXTRAS := [bench]
 $(VENV)/.test $(VENV)/.demo $(VENV)/.bench: pyproject.toml | $(BIN)/python
