@@ -95,6 +95,14 @@ def test_type_three_does_not_depend_on_the_coding() -> None:
     assert table.loc["b", "statistic"] == pytest.approx(t[t.index.str.startswith("b[")].item() ** 2)
 
 
+@pytest.mark.parametrize(("number", "kind"), [(1, "I"), (2, "II"), (3, "III"), ("3", "III")])
+def test_types_may_be_numbers_as_in_r(number: object, kind: str) -> None:
+    model = mm.lmer(f"{FULL} + (1 | g)", unbalanced())
+    assert mm.anova(model, type=number).equals(mm.anova(model, type=kind))
+    with pytest.raises(mm.ModelError, match=r"type=4 is not known; use 'I', 'II' or 'III'"):
+        mm.anova(model, type=4)
+
+
 def test_the_last_term_is_alike_in_all_types() -> None:
     model = mm.lmer(f"{FULL} + (1 | g)", unbalanced())
     last = [mm.anova(model, type=kind).iloc[-1] for kind in ("I", "II", "III")]

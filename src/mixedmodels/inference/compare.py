@@ -21,7 +21,7 @@ from mixedmodels.inference.anova import (
     sequential_table,
 )
 from mixedmodels.inference.boundary import at_boundary
-from mixedmodels.inference.ftable import f_table
+from mixedmodels.inference.ftable import f_table, kind_of
 from mixedmodels.inference.same_sums import on_same_sums
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit, has_rows
@@ -158,7 +158,7 @@ def rank(models: Models, ic: Criterion, caller: str) -> Ranking:
 
 def anova(
     *models: FittedModel | Models,
-    type: str | None = None,  # noqa: A002 - the name of the field
+    type: str | int | None = None,  # noqa: A002 - the name of the field
     ddf: str = "satterthwaite",
 ) -> Any:
     """F table of one model, or likelihood-ratio tests of several.
@@ -168,7 +168,7 @@ def anova(
     *models : FittedModel
         Nested models of the same response on the same rows, in any order; or one mapping of names
         to models (names are the formulas otherwise). Or one model.
-    type : {"I", "II", "III"}, optional
+    type : {"I", "II", "III"} or {1, 2, 3}, optional
         Of the F tests of one model: terms in their order, each adjusted for the others that do not
         contain it, or averages over all other factors. The default is III for mixed models, as in
         lmerTest, and I for those without random terms, as in R's ``anova(lm)``.
@@ -236,7 +236,7 @@ def anova(
     """
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
-        kind = type or ("III" if first.has_random else "I")
+        kind = kind_of(type, first)
         if kind == "I" and not first.has_random:
             return sequential_table(first)
         return f_table(first, kind, ddf)

@@ -23,11 +23,21 @@ from mixedmodels.model.frames import DDF
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import f_probability
 
+KINDS = ("I", "II", "III")
+
+
+def kind_of(given: object, fit: Fit) -> str:
+    """Type of tests that was asked for: ``"III"``, ``"3"`` and ``3`` are the same."""
+    if given is None:
+        return "III" if fit.has_random else "I"
+    for number, kind in enumerate(KINDS, start=1):
+        if not isinstance(given, bool) and str(given) in (kind, str(number)):
+            return kind
+    raise ModelError(f"type={given!r} is not known; use 'I', 'II' or 'III'")
+
 
 def f_table(fit: Fit, kind: str, ddf: str) -> Any:
     """F table of a fit; see `compare.anova`."""
-    if kind not in ("I", "II", "III"):
-        raise ModelError(f"type={kind!r} is not known; use 'I', 'II' or 'III'")
     if ddf not in DDF or (ddf == "none" and fit.has_random):
         raise ModelError(f"ddf={ddf!r} is not available here; use {DDF[0]!r} or {DDF[1]!r}")
     return table_of(fit, hypotheses(fit, kind), ddf)
