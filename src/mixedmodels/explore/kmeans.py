@@ -16,6 +16,8 @@ Labels = NDArray[np.uint8]
 # trajectories of a block, whose distances stay in the second cache
 BLOCK = 4096
 MOST_STEPS = 500
+# a move of one trajectory must gain more than rounding, relative to the sum of distances
+EXCHANGE = 1e-12
 
 
 class Points(Protocol):
@@ -93,6 +95,30 @@ class Squares:
         counts = np.bincount(labels, minlength=k)[:, None] if gapless else sums[:, n_times:]
         with np.errstate(invalid="ignore"):
             return np.asarray(sums[:, :n_times] / counts)
+
+    def changes(self, labels: Labels, k: int) -> Array:
+        """What moving each trajectory to each group would add to the sum of squares, (k, n).
+
+        A group of m values at a time adds m / (m + 1) of the squared distance to its mean when it
+        takes a value, and loses m / (m - 1) of it when it gives one. A group of one is not left.
+        """
+        n_times, n = self.filled.shape[1], len(labels)
+        values = self.rows[:n_times]
+        there = self.rows[n_times:] if len(self.rows) > n_times else np.ones_like(values)
+        member = (labels == np.arange(k, dtype=np.uint8)[:, None]).astype(np.float64)
+        counts = member @ there.T
+        centres = member @ values.T / np.maximum(counts, 1.0)
+
+        def weighed(factor: Array) -> Array:
+            squares = factor @ values**2 - 2.0 * (factor * centres) @ values
+            return np.asarray(squares + (factor * centres**2) @ there)
+
+        own = labels, np.arange(n)
+        leaving = weighed(counts / np.maximum(counts - 1.0, 0.5))[own]
+        change = weighed(counts / (counts + 1.0)) - leaving
+        change[own] = 0.0
+        change[:, (member.sum(axis=1) == 1.0)[labels]] = 0.0
+        return change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,6 +242,37 @@ def cluster(points: Points, centres: Array, tolerance: float) -> Run:
         previous = np.inf if refilled else within
         centres = complete(points.centres(labels, k))
     return Run(labels, centres, within, settled=False)
+
+
+def exchange(points: Points, run: Run) -> Run:
+    """Move single trajectories while that helps (Hartigan and Wong 1979, Applied Statistics 28).
+
+    Of two centres the nearer one is not always the better one: a trajectory pulls its own centre
+    along. What Lloyd's algorithm leaves can therefore be better by one more step, and what this
+    leaves cannot. The centres are those of the final groups.
+
+    Parameters
+    ----------
+    points : Points
+        Medians have no such rule: under Manhattan distance the run comes back as it is.
+    run : Run
+        Where `cluster` ended.
+    """
+    if not isinstance(points, Squares) or not run.settled or len(np.unique(run.labels)) < 2:
+        return run
+    labels, k = run.labels.copy(), len(run.centres)
+    everyone = np.arange(len(labels))
+    while True:
+        change = points.changes(labels, k)
+        target = change.argmin(axis=0)
+        gain = -change[target, everyone]
+        row = int(gain.argmax())
+        if gain[row] <= EXCHANGE * run.within:
+            break
+        labels[row] = target[row]
+    moved = complete(points.centres(labels, k))
+    end = cluster(points, moved, 0.0)
+    return end if end.within < run.within else run
 
 
 def complete(centres: Array) -> Array:

@@ -11,7 +11,16 @@ from mixedmodels.arrays import Array
 from mixedmodels.errors import ConvergenceWarning, DataError, warn
 from mixedmodels.explore.criteria import geometry, information, mixture, silhouette
 from mixedmodels.explore.grid import Grid, copy_mean
-from mixedmodels.explore.kmeans import Absolute, Labels, Points, Run, Squares, cluster, complete
+from mixedmodels.explore.kmeans import (
+    Absolute,
+    Labels,
+    Points,
+    Run,
+    Squares,
+    cluster,
+    complete,
+    exchange,
+)
 from mixedmodels.explore.starts import start_of
 from mixedmodels.threads import in_threads, one_blas_thread
 
@@ -159,6 +168,8 @@ class Search:
             for number in range(first, n_runs, step):
                 begin = start_of(plan.starts, number)(points, k, plan.rng(k, number))
                 end = cluster(points, begin, tolerance)
+                if tolerance == 0.0:
+                    end = exchange(points, end)
                 withins.append(end.within)
                 if not best or end.within < best[0][0]:
                     best = [(end.within, number, end)]
@@ -167,7 +178,7 @@ class Search:
         with one_blas_thread(active=True):
             parts = in_threads(run, 10.0 * n_runs * k * n_values)
             leader = min((best[0] for _, best in parts if best), key=lambda end: end[:2])[2]
-            winner = cluster(points, leader.centres, 0.0)
+            winner = exchange(points, cluster(points, leader.centres, 0.0))
         n_distinct = len(np.unique(winner.labels))
         if n_distinct < k:
             raise DataError(

@@ -124,6 +124,10 @@ def cluster_trajectories(
     distance grows, as all pairs would cost n^2. randomK draws k trajectories, randomAll a random
     partition. An empty cluster takes the trajectory that is farthest from its centre.
 
+    **End of a start.** Under Euclidean distance single trajectories are moved while that lowers
+    the sum of squares [5]_; kml stops before that. With more than 100,000 values only the best
+    start goes that far.
+
     References
     ----------
     .. [1] Genolini, C. and Falissard, B. (2010). KmL: k-means for longitudinal data.
@@ -135,6 +139,8 @@ def cluster_trajectories(
        26-40.
     .. [4] Arthur, D. and Vassilvitskii, S. (2007). k-means++: the advantages of careful seeding.
        Proceedings of SODA, 1027-1035.
+    .. [5] Hartigan, J. A. and Wong, M. A. (1979). A k-means clustering algorithm. Applied
+       Statistics 28, 100-108.
 
     Examples
     --------
