@@ -32,6 +32,8 @@ MOST_DIFFERENCES = 12
 FLAT = 1e-3
 # entries of Lambda in working units (columns of unit mean square) below which a zero is tried
 SMALL_FACTOR = 1e-3
+# entries below which the covariance counts as singular
+SINGULAR = 1e-2 * SMALL_FACTOR
 # rise of the criterion that the Hessian expects of a term without variance, up to which it is tried
 WEAK = 5.0
 
@@ -351,7 +353,7 @@ def _judge(search: _Search) -> Optimum:
     predicted = _newton_decrease(at.gradient, values, vectors)
     gradient_norm = float(np.abs(at.gradient).max(initial=0.0))
     singular = any(
-        (singular_values(f[part, part]) < SMALL_FACTOR * 1e-2).any()
+        (singular_values(f[part, part]) < SINGULAR).any()
         for t, f in zip(search.objective.templates, at.factors, strict=True)
         for part in t.parts
     )

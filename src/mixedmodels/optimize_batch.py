@@ -17,6 +17,9 @@ from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, Responses
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.optimize import (
     DECREASE_TOLERANCE,
+    FLAT,
+    SINGULAR,
+    SMALL_FACTOR,
     WEAK,
     falling_direction,
 )
@@ -39,13 +42,13 @@ class BatchOptimum:
     certified : ndarray of bool, shape (n_responses,)
         Whether the gradient vanishes, the Hessian has no negative direction, and no unused
         direction of a singular covariance would lower the criterion.
-    evaluations : int
-        Evaluations of the whole batch and of parts of it.
+    evaluations : ndarray of int, shape (n_responses,)
+        Evaluations that each response took.
     """
 
     at: BatchEvaluation
     certified: NDArray[np.bool_]
-    evaluations: int
+    evaluations: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -57,13 +60,15 @@ class _Search:
     at: BatchEvaluation
     radius: Array
     stopped: NDArray[np.bool_]
-    evaluations: int = 1
+    evaluations: NDArray[np.int64]
 
     def evaluate(self, which: NDArray[np.intp], theta: Array) -> BatchEvaluation:
-        self.evaluations += 1
-        part = self.responses if len(which) == len(self.responses) else self.responses.take(which)
+        self.evaluations[which] += 1
+        design, part = self.design, self.responses
+        if len(which) < len(part):
+            design, part = design.take(which), part.take(which)
         with np.errstate(all="ignore"):
-            return self.design.evaluate(theta, part)
+            return design.evaluate(theta, part)
 
 
 def minimise_batch(
@@ -84,10 +89,13 @@ def minimise_batch(
     """
     count, at, start = len(responses), first, first.theta
     radius = np.maximum(1.0, 0.5 * np.abs(start).max(axis=1, initial=0.0))
-    search = _Search(design, responses, at, radius, np.zeros(count, np.bool_))
+    search = _Search(
+        design, responses, at, radius, np.zeros(count, np.bool_), np.ones(count, np.int64)
+    )
     _descend(search)
     if _drop_weak(search):
         _descend(search)
+    _snap_to_zero(search)
     return BatchOptimum(search.at, _certified(search), search.evaluations)
 
 
@@ -173,6 +181,71 @@ def _drop_weak(search: _Search) -> bool:
         search.stopped[which[lower]] = False
         moved |= bool(len(lower))
     return moved
+
+
+def _snap_to_zero(search: _Search) -> None:
+    """Set tiny directions of Lambda to exactly zero where the criterion does not object."""
+    template = search.design.template
+    factor = lower_factors(template, search.at.theta)
+    changed = np.zeros(len(factor), np.bool_)
+    for part in template.parts:
+        which = np.flatnonzero(_may_be_singular(factor[:, part, part]))
+        left, values, _ = np.linalg.svd(factor[which, part, part])
+        small = values < SMALL_FACTOR
+        tiny = (small & (values != 0.0)).any(axis=1)
+        which, left = which[tiny], left[tiny]
+        values = np.where(small, 0.0, values)[tiny]
+        upper = np.linalg.qr((left * values[:, None]).transpose(0, 2, 1), mode="r")
+        factor[which, part, part] = np.tril(np.asarray(upper).transpose(0, 2, 1))
+        changed[which] = True
+    which = np.flatnonzero(changed)
+    if not len(which):
+        return
+    new = search.evaluate(which, factor[which][:, template.rows, template.cols])
+    old = search.at.value[which]
+    taken = np.flatnonzero(new.value <= old + _alike(old))
+    search.at.put(which[taken], new.take(taken))
+
+
+def _may_be_singular(factors: Array) -> NDArray[np.bool_]:
+    """Where the least singular value of lower triangles may be small: by their determinants."""
+    q = factors.shape[-1]
+    determinant = np.abs(np.einsum("nqq->nq", factors)).prod(axis=1)
+    size = np.sqrt(np.square(factors).sum(axis=(1, 2)))
+    # the others are no larger than the root of the sum of squares; not a number is left alone
+    return np.asarray(determinant <= SMALL_FACTOR * size ** (q - 1))
+
+
+def is_singular(template: Template, theta: Array) -> NDArray[np.bool_]:
+    """Whether a variance is zero or a correlation one; as `optimize` judges it.
+
+    Parameters
+    ----------
+    template : Template
+    theta : ndarray of shape (n, n_theta)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    factor = lower_factors(template, theta)
+    out = np.zeros(len(theta), np.bool_)
+    for part in template.parts:
+        own = factor[:, part, part]
+        which = np.flatnonzero(_may_be_singular(own))
+        values = np.linalg.svd(own[which], compute_uv=False)
+        out[which] |= (values < SINGULAR).any(axis=1)
+    return out
+
+
+def is_flat(template: Template, at: BatchEvaluation) -> NDArray[np.bool_]:
+    """Whether the criterion does not tell the variance parameters; as `optimize` judges it."""
+    if not template.n_theta:
+        return np.zeros(len(at.value), np.bool_)
+    lengths = np.sqrt(np.square(lower_factors(template, at.theta)).sum(axis=2))
+    unit = np.maximum(1.0, lengths[:, template.rows])
+    values, _ = _eigen(at.hessian * unit[:, :, None] * unit[:, None])
+    return np.asarray(~(values[:, 0] >= np.maximum(1e-7 * np.maximum(1.0, values[:, -1]), FLAT)))
 
 
 def _certified(search: _Search) -> NDArray[np.bool_]:

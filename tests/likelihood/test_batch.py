@@ -139,7 +139,7 @@ def test_a_bent_valley_is_followed():
     responses = joint.draws(fit).draw(np.random.default_rng(1), 500)
     found = minimise_batch(design, responses, design.evaluate(start, responses))
     # straight steps leave the valley, and some responses are not done after 40
-    assert found.evaluations < 25
+    assert found.evaluations.max() < 25
     assert found.certified.all()
 
 

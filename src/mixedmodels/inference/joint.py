@@ -57,10 +57,11 @@ class Joint:
         z, x = self.z[at], self.x[at]
         zz, zx = np.ascontiguousarray(self.zz[z, z]), np.ascontiguousarray(self.zx[z, x])
         template = make_template([size for t in fit.working.templates for size in t.sizes])
-        rest: Any = (self.xx[x, x], fit.n_obs, fit.objective.reml)
+        xx, reml = self.xx[x, x], fit.objective.reml
         if self.dense:
-            return FewColumns(template, _layout(fit), zz[..., 0], zx[..., 0], *rest)
-        return OneFactor(template, zz, zx, *rest)
+            layout = _layout(fit)
+            return FewColumns(template, layout, zz[..., 0], zx[..., 0], xx, fit.n_obs, reml)
+        return OneFactor(template, zz[None], zx[None], xx[None], np.array([fit.n_obs]), reml)
 
     def draws(self, source: Fit) -> Draws:
         """The distribution of cross-products with responses of one of the models."""

@@ -232,7 +232,8 @@ def _settle(
     design: BatchDesign, responses: Responses, at: BatchEvaluation, i: int, start: Array
 ) -> bool:
     """Fit one response with the general minimiser; whether it found a certified optimum."""
-    criterion: Any = OneResponse(design, responses.take(np.array([i])))
+    one = np.array([i])
+    criterion: Any = OneResponse(design.take(one), responses.take(one))
     begin = at.theta[i] if np.isfinite(at.value[i]) else start
     try:
         found = minimise(criterion, begin)

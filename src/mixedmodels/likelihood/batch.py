@@ -1,8 +1,10 @@
-"""Many responses on one design: the criterion of all of them at once.
+"""Many responses on one design, or on a design each: the criterion of all of them at once.
 
 Model      as in `nested`; each response has its own theta, beta and sigma.
 Storage    of one grouping factor, arrays of shape (responses, rows, columns, n_levels); what the
-           responses share, Z'Z, Z'X and X'X, is held once. `few_columns` holds several factors.
+           responses share, Z'Z, Z'X and X'X, is held once, or once per response where each has a
+           design of its own. Levels that a design lacks are zeros, which change nothing.
+           `few_columns` holds several factors.
 Cost       O(responses * n_levels * q * (q + p)**2) per evaluation, the sums over levels in BLAS.
 
 With D = Lambda Lambda' and A = (I + Z'Z D)^-1, every product with V^-1 is one with A:
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +66,10 @@ class BatchEvaluation:
         Penalised residual sum of squares.
     rounding : ndarray of shape (n_responses,)
         Rounding error of the criterion.
+    vcov : ndarray of shape (n_responses, p, p)
+        ``(X'V^-1X)^-1``.
+    fixed : ndarray of shape (n_responses, n_theta, w, w)
+        ``[X y]' V^-1 V_i V^-1 [X y]``: how ``[X y]' V^-1 [X y]`` falls along each theta.
     """
 
     theta: Array
@@ -74,6 +80,8 @@ class BatchEvaluation:
     beta: Array
     r2: Array
     rounding: Array
+    vcov: Array
+    fixed: Array
 
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> BatchEvaluation:
         """Some of the responses."""
@@ -92,8 +100,6 @@ class BatchDesign(Protocol):
     ----------
     template : Template
         Of all random terms side by side.
-    xx : ndarray of shape (p, p)
-        ``X' W X``.
     """
 
     @property
@@ -102,13 +108,12 @@ class BatchDesign(Protocol):
         ...
 
     @property
-    def xx(self) -> Array:
-        """``X' W X``."""
+    def nu(self) -> Any:
+        """Degrees of freedom of the residual variance; per response, if designs differ."""
         ...
 
-    @property
-    def nu(self) -> int:
-        """Degrees of freedom of the residual variance."""
+    def take(self, which: NDArray[np.intp]) -> BatchDesign:
+        """What some of the responses need."""
         ...
 
     def evaluate(self, theta: Array, responses: Responses) -> BatchEvaluation:
@@ -165,18 +170,18 @@ def lower_factors(template: Template, theta: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class OneFactor:
-    """What all responses on one design of one grouping factor share.
+    """Designs of one grouping factor: one that all responses share (k = 1), or one for each.
 
     Attributes
     ----------
     template : Template
-    zz : ndarray of shape (q, q, n_levels)
-        ``Z' W Z`` of each level.
-    zx : ndarray of shape (q, p, n_levels)
+    zz : ndarray of shape (k, q, q, n_levels)
+        ``Z' W Z`` of each level; zeros where a design has fewer levels.
+    zx : ndarray of shape (k, q, p, n_levels)
         ``Z' W X``.
-    xx : ndarray of shape (p, p)
+    xx : ndarray of shape (k, p, p)
         ``X' W X``.
-    n : int
+    n : ndarray of int, shape (k,)
         Number of rows.
     reml : bool
     """
@@ -185,29 +190,59 @@ class OneFactor:
     zz: Array
     zx: Array
     xx: Array
-    n: int
+    n: NDArray[np.int64]
     reml: bool
 
     @property
-    def nu(self) -> int:
-        """Degrees of freedom of the residual variance."""
-        return self.n - len(self.xx) if self.reml else self.n
+    def nu(self) -> NDArray[np.int64]:
+        """Degrees of freedom of the residual variance, shape (k,)."""
+        return self.n - self.xx.shape[-1] if self.reml else self.n
+
+    def take(self, which: NDArray[np.intp]) -> OneFactor:
+        """Itself, if the responses share it, else the designs of some of them."""
+        if len(self.xx) == 1:
+            return self
+        return OneFactor(
+            self.template,
+            self.zz[which],
+            self.zx[which],
+            self.xx[which],
+            self.n[which],
+            self.reml,
+        )
 
     def evaluate(self, theta: Array, responses: Responses) -> BatchEvaluation:
         """Criterion, gradient and Hessian of every response at its theta (n_responses, n_theta)."""
-        template, nu = self.template, self.nu
-        count, q, p = len(theta), template.q, len(self.xx)
-        factor = lower_factors(template, theta)
+        factor = lower_factors(self.template, theta)
+        own, rest, profile = self.eliminate(factor, responses)
+        return self._derivatives(theta, factor, own, rest, profile)
+
+    def eliminate(self, factor: Array, responses: Responses) -> tuple[Array, Array, BatchProfile]:
+        """Take the random effects out.
+
+        Parameters
+        ----------
+        factor : ndarray of shape (n_responses, q, q)
+        responses : Responses
+
+        Returns
+        -------
+        own : ndarray of shape (n_responses, q, q, n_levels)
+            ``Z'V^-1Z`` of each level.
+        rest : ndarray of shape (n_responses, q, w, n_levels)
+            ``Z'V^-1[X y]``.
+        profile : BatchProfile
+        """
+        count, q, p = len(factor), self.template.q, self.xx.shape[-1]
         relative = factor @ factor.transpose(0, 2, 1)
         inverse, logdet = inverses(self.zz, relative, factor)
-        own = _products(inverse, self.zz[None])
+        own = _products(inverse, self.zz)
         rest = np.empty((count, q, p + 1, self.zz.shape[-1]))
         for a in range(q):
-            rest[:, a, :p] = sum(inverse[:, a, b, None] * self.zx[b] for b in range(q))
+            rest[:, a, :p] = sum(inverse[:, a, b, None] * self.zx[:, b] for b in range(q))
             rest[:, a, p] = sum(inverse[:, a, b] * responses.zy[:, b] for b in range(q))
         cross = self._cross(relative, rest, responses)
-        profile = solve_fixed(cross, logdet, nu, responses.yy, reml=self.reml)
-        return self._derivatives(theta, factor, own, rest, profile)
+        return own, rest, solve_fixed(cross, logdet, self.nu, responses.yy, reml=self.reml)
 
     def _cross(self, relative: Array, rest: Array, responses: Responses) -> Array:
         """``[X y]' V^-1 [X y]`` of every response."""
@@ -215,7 +250,8 @@ class OneFactor:
         p = w - 1
         flat = rest.reshape(count, q * w, n_levels).transpose(0, 2, 1)
         cross = np.empty((count, w, w))
-        explained = np.matmul(self.zx.reshape(q * p, n_levels), flat).reshape(count, q, p, q, w)
+        explained = np.matmul(self.zx.reshape(len(self.zx), q * p, n_levels), flat)
+        explained = explained.reshape(count, q, p, q, w)
         cross[:, :p] = -np.einsum("nab,naxby->nxy", relative, explained)
         cross[:, :p, :p] += self.xx
         cross[:, :p, p] += responses.xy
@@ -228,8 +264,7 @@ class OneFactor:
         self, theta: Array, factor: Array, own: Array, rest: Array, profile: BatchProfile
     ) -> BatchEvaluation:
         template = self.template
-        count, q, w, n_levels = rest.shape
-        p = w - 1
+        q, p = rest.shape[1], rest.shape[2] - 1
         slopes = slopes_of(profile, self.nu, reml=self.reml)
         coefs, rho = slopes.coefs, slopes.rho
         scores = np.matmul(coefs[:, None, None, :], rest)[:, :, 0]
@@ -243,19 +278,50 @@ class OneFactor:
                     explained[:, a, b] += part
                     if a != b:
                         explained[:, b, a] += part
-        pairs = own.reshape(count, q * q, n_levels)
-        score = (own - explained).sum(-1)
-        others = (own - 2.0 * explained).reshape(count, q * q, n_levels)
-        quartic = np.matmul(pairs, others.transpose(0, 2, 1)).reshape(count, q, q, q, q)
-        flat_rest = rest.reshape(count, q * w, n_levels)
-        sums = np.matmul(flat_rest, flat_rest.transpose(0, 2, 1)).reshape(count, q, w, q, w)
-
-        directions = directions_of(template, factor).reshape(count, template.n_theta, q * q)
-        inner = quartic.transpose(0, 4, 1, 2, 3).reshape(count, q * q, q * q)
-        traces = directions @ inner @ directions.transpose(0, 2, 1)
-        fixed = directions @ sums.transpose(0, 1, 3, 2, 4).reshape(count, q * q, w * w)
-        fixed = fixed.reshape(count, template.n_theta, w, w)
+        directions = directions_of(template, factor)
+        score, traces, fixed = level_traces(directions, own, explained, rest)
         return assemble(template, theta, factor, traces, fixed, score, profile, slopes)
+
+
+def level_traces(
+    directions: Array, own: Array, explained: Array, rest: Array
+) -> tuple[Array, Array, Array]:
+    """Traces along directions ``V_i = Z D_i Z'`` from sums over levels; as in `curvature`.
+
+    Parameters
+    ----------
+    directions : ndarray of shape (n, m, q, q)
+        The ``D_i`` of each response, symmetric.
+    own : ndarray of shape (n, q, q, n_levels)
+        ``W = Z'V^-1Z``.
+    explained : ndarray of shape (n, q, q, n_levels)
+        ``E = T N T'``.
+    rest : ndarray of shape (n, q, w, n_levels)
+        ``T = Z'V^-1[X y]``.
+
+    Returns
+    -------
+    score : ndarray of shape (n, q, q)
+        Sum of ``W - E``.
+    traces : ndarray of shape (n, m, m)
+        Sum of ``tr(D_i W D_j (W - 2 E))``.
+    fixed : ndarray of shape (n, m, w, w)
+        Sum of ``T' D_i T``.
+    """
+    count, m, q, _ = directions.shape
+    w, n_levels = rest.shape[2:]
+    pairs = own.reshape(count, q * q, n_levels)
+    score = (own - explained).sum(-1)
+    others = (own - 2.0 * explained).reshape(count, q * q, n_levels)
+    quartic = np.matmul(pairs, others.transpose(0, 2, 1)).reshape(count, q, q, q, q)
+    flat_rest = rest.reshape(count, q * w, n_levels)
+    sums = np.matmul(flat_rest, flat_rest.transpose(0, 2, 1)).reshape(count, q, w, q, w)
+
+    along = directions.reshape(count, m, q * q)
+    inner = quartic.transpose(0, 4, 1, 2, 3).reshape(count, q * q, q * q)
+    traces = along @ inner @ along.transpose(0, 2, 1)
+    fixed = along @ sums.transpose(0, 1, 3, 2, 4).reshape(count, q * q, w * w)
+    return score, traces, fixed.reshape(count, m, w, w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,18 +336,18 @@ class Slopes:
         ``nu / r2``.
     weight : ndarray of shape (n, w, w)
         ``N``, the derivative itself.
-    nu : int
+    nu : int or ndarray of int, shape (n,)
     reml : bool
     """
 
     coefs: Array
     rho: Array
     weight: Array
-    nu: int
+    nu: Any
     reml: bool
 
 
-def slopes_of(profile: BatchProfile, nu: int, *, reml: bool) -> Slopes:
+def slopes_of(profile: BatchProfile, nu: Any, *, reml: bool) -> Slopes:
     """The derivative of the criterion in the products that hold beta and sigma."""
     count, p = profile.beta.shape
     coefs = np.ones((count, p + 1))
@@ -343,6 +409,8 @@ def assemble(
         profile.beta,
         profile.r2,
         profile.rounding,
+        profile.vcov,
+        fixed,
     )
 
 
@@ -357,7 +425,7 @@ class BatchProfile:
     rounding: Array
 
 
-def solve_fixed(cross: Array, logdet: Array, nu: int, total: Array, *, reml: bool) -> BatchProfile:
+def solve_fixed(cross: Array, logdet: Array, nu: Any, total: Array, *, reml: bool) -> BatchProfile:
     """Fixed effects and criterion from ``[X y]' V^-1 [X y]``; nan where X is lost in Z Lambda."""
     p = cross.shape[1] - 1
     count = len(cross)
@@ -397,7 +465,7 @@ def inverses(zz: Array, relative: Array, factor: Array) -> tuple[Array, Array]:
 
     Parameters
     ----------
-    zz : ndarray of shape (q, q, n_levels)
+    zz : ndarray of shape (1 or n_responses, q, q, n_levels)
     relative, factor : ndarray of shape (n_responses, q, q)
         ``D`` and ``Lambda``.
 
@@ -406,20 +474,20 @@ def inverses(zz: Array, relative: Array, factor: Array) -> tuple[Array, Array]:
     inverse : ndarray of shape (n_responses, q, q, n_levels)
     logdet : ndarray of shape (n_responses,)
     """
-    q = len(zz)
+    q = zz.shape[1]
     if q == 0:
         return np.empty((len(factor), 0, 0, zz.shape[-1])), np.zeros(len(factor))
     if q == 1:
-        pivot = 1.0 + relative[:, 0] * zz[0]
+        pivot = 1.0 + relative[:, 0] * zz[:, 0, 0]
         return (1.0 / pivot)[:, None, None], np.log(pivot).sum(-1)
     if q == 2:
         return _inverses_of_two(zz, relative)
-    omega = _products(factor.transpose(0, 2, 1)[..., None], _products(zz[None], factor[..., None]))
+    omega = _products(factor.transpose(0, 2, 1)[..., None], _products(zz, factor[..., None]))
     for a in range(q):
         omega[:, a, a] += 1.0
     inverse, logdet = _gauss_jordan(omega)
     outer = _products(_products(factor[..., None], inverse), factor.transpose(0, 2, 1)[..., None])
-    result = -_products(zz[None], outer)
+    result = -_products(zz, outer)
     for a in range(q):
         result[:, a, a] += 1.0
     return result, logdet
@@ -427,8 +495,8 @@ def inverses(zz: Array, relative: Array, factor: Array) -> tuple[Array, Array]:
 
 def _inverses_of_two(zz: Array, relative: Array) -> tuple[Array, Array]:
     """The same for two columns, by the adjugate: nothing cancels in the determinant."""
-    product = _products(zz[None], relative[..., None])
-    determinant = (zz[0, 0] * zz[1, 1] - zz[0, 1] ** 2) * (
+    product = _products(zz, relative[..., None])
+    determinant = (zz[:, 0, 0] * zz[:, 1, 1] - zz[:, 0, 1] ** 2) * (
         relative[:, 0, 0] * relative[:, 1, 1] - relative[:, 0, 1] ** 2
     )[:, None]
     determinant += 1.0 + product[:, 0, 0] + product[:, 1, 1]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.batch import (
@@ -94,6 +95,10 @@ class FewColumns:
     def nu(self) -> int:
         """Degrees of freedom of the residual variance."""
         return self.n - len(self.xx) if self.reml else self.n
+
+    def take(self, which: NDArray[np.intp]) -> FewColumns:  # noqa: ARG002
+        """Itself: all responses share it."""
+        return self
 
     def evaluate(self, theta: Array, responses: Responses) -> BatchEvaluation:
         """Criterion, gradient and Hessian of every response; its `zy` has one level."""
