@@ -103,7 +103,7 @@ def trajectories(
     frame["line"] = pairs_of(codes_of(frame, "id"), panel)
     keep, drawn, n_lines = some_lines(frame["line"].to_numpy(), panel, MOST_LINES)
     cell = cells(frame["time"])
-    middle = _means_frame(frame, cell, panel, n_groups)
+    middle = means_frame(frame, cell, panel, n_groups)
     lines = frame[keep]
     many = joinable(lines, lines["line"].to_numpy())
     single = lines.drop(many.index)
@@ -193,7 +193,7 @@ def means(
     p9 = drawing()
     shown, n_groups = read_rows(data, time, response, by)
     cell = cells(shown.frame["time"])
-    middle = _means_frame(shown.frame, cell, codes_of(shown.frame, "by"), n_groups, level)
+    middle = means_frame(shown.frame, cell, codes_of(shown.frame, "by"), n_groups, level)
     plot = canvas(
         middle,
         {"x": "time", "y": "response", **({} if by is None else {"color": "by", "group": "by"})},
@@ -252,7 +252,7 @@ def pairs_of(first: Codes, second: Codes) -> Codes:
     return np.asarray(np.unique(both, return_inverse=True)[1], dtype=np.int64)
 
 
-def _means_frame(
+def means_frame(
     frame: pd.DataFrame, cell: Cells, panel: Codes, n_groups: int, level: float = 0.95
 ) -> pd.DataFrame:
     """Mean, count and limits per time and level of by."""

@@ -18,6 +18,7 @@ from mixedmodels.reporting.html import (
     paragraph,
     text,
 )
+from mixedmodels.reporting.live import intervals_data
 from mixedmodels.reporting.study import Study, attempt
 from mixedmodels.reporting.svg import picture
 
@@ -100,7 +101,8 @@ def _levels(s: Study, k: int) -> str:
         f"{100 * s.level:g} % intervals."
     )
     caption = f"Random effects of each {title} with {100 * s.level:g} % intervals."
-    out = figure(picture(step.value, f"fig-caterpillar-{k}", alt), caption, step.code)
+    live = intervals_data(step.value, s.title(group.name))
+    out = figure(picture(step.value, f"fig-caterpillar-{k}", alt), caption, step.code, live)
     if 1 < sum(len(term.names) for term in group.terms) <= 3 and not s.m.is_singular:
         out += _pairs(s, k)
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mixedmodels.explore.columns import labels
 from mixedmodels.explore.correlations import time_correlations
 from mixedmodels.explore.describe import describe
 from mixedmodels.explore.design import check_design
@@ -19,6 +20,7 @@ from mixedmodels.reporting.html import (
     text,
     text_table,
 )
+from mixedmodels.reporting.live import lines_data
 from mixedmodels.reporting.study import MOST_TIMES, Study, attempt
 from mixedmodels.reporting.svg import picture
 
@@ -78,7 +80,8 @@ def _trajectories(s: Study) -> str:
         f"each {s.title(str(s.id))} and a thick line for the mean{panels}."
     )
     caption = f"{name(s.title(str(s.response)))} of each {name(s.title(str(s.id)))}, and the mean."
-    return figure(picture(step.value, "fig-trajectories", alt), caption, step.code)
+    live = lines_data(step.value, labels(s.data, str(s.id), "id").levels, s.title(str(s.id)))
+    return figure(picture(step.value, "fig-trajectories", alt), caption, step.code, live)
 
 
 def _means(s: Study) -> str:

@@ -78,11 +78,11 @@ def code(source: str) -> str:
     )
 
 
-def figure(svg: str, caption: str, source: str = "") -> str:
-    """A picture with its caption and code."""
+def figure(svg: str, caption: str, source: str = "", live: str = "") -> str:
+    """A picture with its caption and code; `live` holds the numbers of one that answers."""
     return (
-        f'<figure><div class="picture">{svg}</div><figcaption>{caption}</figcaption>'
-        f"{code(source) if source else ''}</figure>"
+        f'<div class="figure"><figure><div class="picture">{svg}</div>{live}'
+        f"<figcaption>{caption}</figcaption></figure>{code(source) if source else ''}</div>"
     )
 
 
@@ -229,12 +229,16 @@ def page(title: str, sections: Sequence[tuple[str, str, str]], foot: str) -> str
     foot : str
         Markup under all.
     """
-    style, script = _packaged("page.css"), _packaged("page.js")
     body = "".join(
         f'<section id="{anchor}" aria-labelledby="{anchor}-title">'
         f'<h2 id="{anchor}-title">{text(head)}</h2>{markup}</section>'
         for anchor, head, markup in sections
     )
+    style, script = _packaged("page.css"), _packaged("page.js")
+    if 'class="live"' in body:
+        style += _packaged("uPlot.min.css")
+        licence = _packaged("uPlot-LICENSE.txt")
+        script += f"/* {licence} */\n{_packaged('uPlot.iife.min.js')}\n{_packaged('live.js')}"
     links = "".join(f'<li><a href="#{a}">{text(head)}</a></li>' for a, head, _ in sections)
     dark = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark_colours(body)}}}}}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -257,4 +261,8 @@ def page(title: str, sections: Sequence[tuple[str, str, str]], foot: str) -> str
 
 
 def _packaged(file: str) -> str:
-    return resources.files("mixedmodels.reporting").joinpath(file).read_text(encoding="utf-8")
+    return (
+        resources.files("mixedmodels.reporting")
+        .joinpath("assets", file)
+        .read_text(encoding="utf-8")
+    )
