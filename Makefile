@@ -1,10 +1,11 @@
-# make test: everything that must pass.  make demo: see it work.  make bench: measure it.
+# make test: everything that must pass.  make demo: see it work.  make bench: measure it.  make docs: the site.
 # make calibration: simulate how well tests and intervals hold their level.
 # PYTHON chooses the interpreter that makes .venv (3.11 or newer).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SITE := rm -rf docs/api/generated && $(BIN)/python -m sphinx -E -W -n --keep-going -q docs build/docs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: test system docs demo bench calibration format clean
@@ -13,8 +14,13 @@ test: $(VENV)/.test system
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(SITE)
 	# two workers, each with one linear-algebra thread
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -ra
+
+# The site, in build/docs: a warning or a link that leads nowhere is an error.
+docs: $(VENV)/.test
+	$(SITE)
 
 # Chromium, Node.js and Java: what no Python package brings. Tests that miss one are skipped, and say so.
 system:
@@ -36,7 +42,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_project docs/api/generated .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

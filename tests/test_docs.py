@@ -1,5 +1,7 @@
 """The pages are true: every example runs and prints what is shown, every link leads somewhere.
 
+Sphinx checks the links of the site (`make docs`); what is checked here holds on GitHub too.
+
 The ```` ```python ```` blocks of a page share one namespace. Blocks with ``>>>`` prompts are
 checked as doctests, others only run. A block whose code warns is announced by the comment
 ``<!-- warns: SingularFitWarning -->`` on the line above it; any other warning fails.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import runpy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +28,8 @@ BLOCK = re.compile(
     r"^(?:<!-- warns: (?P<warns>[\w, ]+) -->\n)?```python\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-LINK = re.compile(r"\]\((?!https?:)(?P<target>[^)#\s]+)")
+LINKED = [*PAGES, *sorted(DOCS.glob("api/*.md"))]
+LINK = re.compile(r"\]\((?!https?:)(?P<target>[^)#\s]*)(?:#(?P<anchor>[^)\s]+))?\)")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -70,16 +74,87 @@ def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert given.keys() == block.warns, f"{page.name}, line {block.line + 1}: {given}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links(page: Path) -> None:
     for found in LINK.finditer(page.read_text(encoding="utf-8")):
-        assert (page.parent / found["target"]).exists(), f"{page.name} links to {found['target']}"
+        target = page if not found["target"] else page.parent / found["target"]
+        assert target.exists(), f"{page.name} links to {found['target']}"
+        if found["anchor"] and target.suffix == ".md":
+            assert found["anchor"] in anchors(target), f"{page.name}: {found[0]}"
 
 
-def test_index_names_every_page() -> None:
-    text = (DOCS / "index.md").read_text(encoding="utf-8")
-    linked = {found["target"] for found in LINK.finditer(text)} | {"index.md"}
-    assert linked >= {page.name for page in DOCS.glob("*.md")}
+def anchors(page: Path) -> set[str]:
+    """What GitHub (and the site) call the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_external_links_are_encrypted() -> None:
+    for page in LINKED:
+        assert "](http:" not in page.read_text(encoding="utf-8"), page
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    reached, ahead = set(), [DOCS / "index.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached or page.suffix not in {".md", ".ipynb"}:
+            continue
+        reached.add(page)
+        for found in LINK.finditer(page.read_text(encoding="utf-8")):
+            ahead.append((page.parent / found["target"]).resolve())
+    assert reached >= {*DOCS.glob("*.md"), *DOCS.glob("api/*.md"), *DOCS.glob("*.ipynb")}
+
+
+def test_notebook_is_made_from_the_tutorial() -> None:
+    nbformat = pytest.importorskip("nbformat", reason="the extra 'docs' is not installed")
+    make = runpy.run_path(str(DOCS / "make_notebook.py"))
+    made = make["notebook"](make["SOURCE"].read_text(encoding="utf-8"))
+    stored = nbformat.read(make["TARGET"], as_version=4)
+    nbformat.validate(stored)
+    assert made == stored, "the tutorial has changed: run python docs/make_notebook.py"
+    assert not any(cell.get("outputs") for cell in stored.cells)
+
+
+def test_notebook_runs(tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="the extra 'docs' is not installed")
+    from nbclient import NotebookClient
+
+    cells = nbformat.read(DOCS / "tutorial-notebook.ipynb", as_version=4)
+    NotebookClient(cells, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    kinds = [
+        kind
+        for cell in cells.cells
+        for out in cell.get("outputs", [])
+        for kind in out.get("data", {})
+    ]
+    pictures = (DOCS / "tutorial.md").read_text(encoding="utf-8").count("\n![")
+    assert kinds.count("image/png") == pictures
+
+
+def test_ratios_of_the_benchmark_page() -> None:
+    """Its table is that of the results behind its links."""
+    sections = {}
+    results = ROOT / "benchmarks" / "results" / "latest.md"
+    for part in results.read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, body = part.partition("\n")
+        rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("|")]
+        rows = [[cell.strip() for cell in row] for row in rows]
+        sections[re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")] = {
+            row[0]: row[1:] for row in rows[2:]
+        }
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| \[.*\(\S+#(\S+)\) \| (.*?) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
+    assert len(shown) >= 9
+    for anchor, ours, lme4, best in shown:
+        times = {name: row for name, row in sections[anchor].items() if "import only" not in name}
+        assert ours == times.pop("mixedmodels")[0]
+        times.pop("mixedmodels, by ML", None)
+        r = times.pop("lme4", None)
+        assert lme4 == (r[1] if r and r[1] else "stopped")
+        others = {name: float(row[1].replace(",", "")) for name, row in times.items() if row[1]}
+        name = min(others, key=others.__getitem__)
+        assert best == f"{times[name][1]} ({name})"
 
 
 def test_formula_page_names_every_function() -> None:
