@@ -41,6 +41,15 @@ class FittedModel(Fit):
         -------
         frame
             term, estimate (units of y per unit of the column).
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.fixef().round(3)
+                term  estimate
+        0  Intercept     7.360
+        1       time     0.278
         """
         return frames.fixef(self)
 
@@ -52,6 +61,15 @@ class FittedModel(Fit):
         frame
             group, level, term, estimate, std_error. The standard deviation is conditional on the
             estimated fixed effects and variances, as lme4's ``condVar``.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.ranef().head(2).round(3)
+            group  level       term  estimate  std_error
+        0  animal  58833  Intercept    -0.741      0.422
+        1  animal  58833       time     0.012      0.031
         """
         return frames.ranef(self)
 
@@ -62,6 +80,15 @@ class FittedModel(Fit):
         -------
         frame
             group, level, term, estimate.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.coef().head(2).round(3)
+            group  level       term  estimate
+        0  animal  58833  Intercept     6.619
+        1  animal  58833       time     0.290
         """
         return frames.coef(self)
 
@@ -73,6 +100,16 @@ class FittedModel(Fit):
         frame
             group, term, variance, sd and, where a term has several columns, ``corr_<term>`` with
             the correlation to that earlier column. The last row is the residual.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.varcorr().round(4)
+              group       term  variance      sd  corr_Intercept
+        0    animal  Intercept    1.1831  1.0877             NaN
+        1    animal       time    0.0043  0.0656           0.359
+        2  Residual               0.4457  0.6676             NaN
         """
         return frames.varcorr(self)
 
@@ -125,6 +162,14 @@ class FittedModel(Fit):
         frame
             n_obs, n_dropped, n_params, df_resid, sigma, loglik, aic, aicc, bic, deviance (ML) or
             reml_criterion, converged, is_singular.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.glance()[["n_obs", "n_params", "reml_criterion", "converged"]].round(2)
+           n_obs  n_params  reml_criterion  converged
+        0    297         6          893.55       True
         """
         return frames.glance(self)
 
@@ -143,6 +188,15 @@ class FittedModel(Fit):
         ------
         ModelError
             The model was loaded from a file without its data.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.augment()[["animal", "time", "BW", "fitted", "residual"]].head(2).round(2)
+          animal  time   BW  fitted  residual
+        0  58833     0  6.6    6.62     -0.02
+        1  58833     7  8.4    8.65     -0.25
         """
         return frames.augment(self)
 
@@ -172,6 +226,13 @@ class FittedModel(Fit):
         In R: ``residuals()``, the same by ``re.form = NA``, ``residuals(type = "pearson")``, that
         with ``scaled = TRUE``, ``rstandard()`` of a linear model, which lme4 calls ``rstudent()``
         for a mixed one, and ``rstudent()`` of a linear model.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.residuals("scaled")[:3].round(3).tolist()
+        [-0.029, -0.372, -1.464]
         """
         return residuals(self, kind)
 
@@ -271,6 +332,13 @@ class FittedModel(Fit):
         ------
         ModelError
             n below one.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.simulate(2, seed=1).shape
+        (2, 297)
         """
         return simulate(self, n, seed, conditional=conditional)
 
@@ -366,6 +434,13 @@ class FittedModel(Fit):
         ------
         ModelError
             A model without random terms; n_starts or seed that cannot be used.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.check_convergence().message
+        'all 12 starts reach the criterion 893.5502'
         """
         return check_convergence(self, n_starts, seed=seed, progress=progress)
 
@@ -422,6 +497,14 @@ class FittedModel(Fit):
         ------
         DataError
             A wrong length, missing or infinite values, no variance.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> again = m.refit(m.simulate(1, seed=1)[0])
+        >>> round(again.sigma, 2)
+        0.67
         """
         return FittedModel.of(refit(self, y))
 
@@ -452,11 +535,33 @@ class FittedModel(Fit):
         ------
         FormulaError, DataError
             As in `lmer`.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> m.update(". ~ . + I(time^2)").term_names
+        ['Intercept', 'time', 'I(time^2)']
+        >>> round(m.update(reml=False).deviance, 2)
+        883.89
         """
         return FittedModel.of(update(self, formula, reml=reml, data=data, start=start))
 
     def summary(self) -> Summary:
-        """A summary that prints in a terminal and shows as HTML in a notebook."""
+        """A summary that prints in a terminal and shows as HTML in a notebook.
+
+        Returns
+        -------
+        Summary
+            ``str(m.summary())`` is its text.
+
+        Examples
+        --------
+        >>> import mixedmodels as mm
+        >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
+        >>> print(str(m.summary()).splitlines()[0])
+        Linear mixed model fit by REML
+        """
         return Summary(self)
 
     def __repr__(self) -> str:

@@ -111,6 +111,14 @@ def load(path: str | os.PathLike[str]) -> FittedModel:
     Nothing in the file is executed: the formula is parsed anew, and only what the package's own
     writer makes of it is evaluated, on an empty frame. A file from a stranger can lie about
     numbers, not run code.
+
+    Examples
+    --------
+    >>> import mixedmodels as mm, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "piglets.mm"
+    >>> mm.save(mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets")), path)
+    >>> mm.load(path).n_groups
+    {'animal': 75}
     """
     with archive.opened(Path(path)) as stored:
         _check_version(stored)
