@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mixedmodels import datasets as datasets
     from mixedmodels import plot as plot
     from mixedmodels.engines.moments import Moments as Moments
+    from mixedmodels.errors import ArgumentError as ArgumentError
     from mixedmodels.errors import ConvergenceWarning as ConvergenceWarning
     from mixedmodels.errors import DataError as DataError
     from mixedmodels.errors import DataWarning as DataWarning
@@ -117,6 +118,7 @@ _HOMES = {
             "DataError",
             "FormulaError",
             "ModelError",
+            "ArgumentError",
             "MemoryLimitError",
             "MissingDependencyError",
             "MixedModelsWarning",

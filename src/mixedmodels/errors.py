@@ -32,6 +32,10 @@ class ModelError(MixedModelsError, ValueError):
     """The request does not fit the fitted model, such as comparing models of different data."""
 
 
+class ArgumentError(ModelError, TypeError):
+    """An argument is not of a kind that the function can use; the message says of which."""
+
+
 class MemoryLimitError(MixedModelsError, MemoryError):
     """The fit would need more memory than there is; the message names the factor responsible."""
 

@@ -16,6 +16,7 @@ ROOT = Path(mixedmodels.__file__).parent
 # from the ground up; a name stands for a module or for all modules of a folder
 FLOORS = [
     ["errors"],
+    ["arguments"],
     ["arrays"],
     ["quantiles"],
     ["memory", "threads", "progress"],

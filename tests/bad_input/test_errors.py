@@ -281,11 +281,11 @@ def test_caller_variables_are_not_seen() -> None:
     [
         ({"f": "foo"}, "'foo' is not known; use one of treatment"),
         ({"q": "sum"}, "'q': the formula does not use it"),
-        ("sum", "must be a dict"),
+        ("sum", "must be a dict of names to values or None, not 'sum'"),
     ],
 )
 def test_contrasts(contrasts: Any, words: str) -> None:
-    with pytest.raises(FormulaError, match=re.escape(words)):
+    with pytest.raises(mm.MixedModelsError, match=re.escape(words)):
         watched("y ~ f + (1|g)", base(), contrasts=contrasts)
 
 

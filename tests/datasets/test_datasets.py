@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mixedmodels import datasets
-from mixedmodels.errors import DataError, MissingDependencyError
+from mixedmodels.errors import DataError, MissingDependencyError, ModelError
 
 TREATMENTS = ["1", "2", "3", "4", "5"]
 
@@ -133,12 +133,12 @@ def test_each_load_is_a_frame_of_its_own():
 
 
 def test_unknown_name_lists_the_data_sets():
-    with pytest.raises(DataError, match=r"no data set 'piglet'.*did you mean 'piglets'.*Available"):
+    with pytest.raises(DataError, match=r"no data set 'piglet'.*did you mean 'piglets'.*there are"):
         datasets.load("piglet")
-    with pytest.raises(DataError, match=r"no data set 'iris'.*Available: .*piglets"):
+    with pytest.raises(DataError, match=r"no data set 'iris'; there are .*piglets"):
         datasets.load("iris")
 
 
 def test_unknown_backend_lists_the_backends():
-    with pytest.raises(DataError, match=r"'spark'.*pandas, polars, pyarrow"):
+    with pytest.raises(ModelError, match="'pandas', 'polars' or 'pyarrow', not 'spark'"):
         datasets.load("piglets", backend="spark")

@@ -41,7 +41,8 @@ def text_columns(values):
     frames["polars"] = pl.DataFrame({"g": pl.Series(values, dtype=pl.String)})
     frames["polars categorical"] = frames["polars"].with_columns(pl.col("g").cast(pl.Categorical))
     array = pa.array(values, type=pa.string())
-    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+    views = [pa.string_view()] if hasattr(pa, "string_view") else []  # since PyArrow 16
+    for kind in (pa.string(), pa.large_string(), *views):
         frames[str(kind)] = pa.table({"g": array.cast(kind)})
     half = len(values) // 2
     frames["two chunks"] = pa.table({"g": pa.chunked_array([array[:half], array[half:]])})

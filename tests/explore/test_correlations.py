@@ -283,7 +283,7 @@ def test_the_subject_must_be_clear() -> None:
 
 
 def test_models_that_imply_nothing(piglets: pd.DataFrame) -> None:
-    with pytest.raises(TypeError, match="takes a fitted model, not str"):
+    with pytest.raises(TypeError, match="must be a fitted model"):
         mm.implied_correlations("m")
     with pytest.raises(mm.ModelError, match="no random terms"):
         mm.implied_correlations(mm.lm("BW ~ time", piglets))

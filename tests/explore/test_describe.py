@@ -191,7 +191,7 @@ def test_refused(change: dict, kw: dict, message: str) -> None:
 def test_refused_arguments() -> None:
     with pytest.raises(mm.ModelError, match="totals must be"):
         mm.describe(DATA, "y", totals="all")
-    with pytest.raises(TypeError, match="by takes names"):
+    with pytest.raises(TypeError, match="by must be a string, a list of strings or None"):
         mm.describe(DATA, "y", by=[1])
     with pytest.raises(TypeError, match="must be a pandas or Polars"):
         mm.describe("y", "y")

@@ -143,5 +143,5 @@ def test_refused() -> None:
         mm.check_design(study(), id="id", time="T")
     with pytest.raises(mm.DataError, match="given twice, as id= and as time="):
         mm.check_design(study(), id="id", time="id")
-    with pytest.raises(TypeError, match="id takes the name of a column"):
+    with pytest.raises(TypeError, match="id must be a string, not a list"):
         mm.check_design(study(), id=["id"], time="t")

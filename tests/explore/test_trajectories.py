@@ -548,9 +548,9 @@ def test_arguments_that_do_not_exist() -> None:
     data, _ = three_shapes(n=20)
     error = mm.ModelError
     raises("did you mean 'kmeans\\+\\+'", data, error, starts="kmeans+")
-    raises("distance='cosine' is not available", data, error, distance="cosine")
+    raises("distance must be 'euclidean' or 'manhattan'", data, error, distance="cosine")
     raises("did you mean 'calinski_harabasz'", data, error, criterion="calinski_harabatz")
-    raises("impute='locf' is not available", data, error, impute="locf")
+    raises("impute must be 'copy-mean' or None", data, error, impute="locf")
     raises("did you mean 'spacing'", data, error, time_weights="spaced")
     raises("must be 8 positive numbers", data, error, time_weights=[1.0, 2.0])
     raises("k=0 must be a whole number", data, error, k=0)

@@ -165,7 +165,7 @@ def test_what_aictab_refuses_is_refused():
             average({"a": fit(LINEAR, True), "b": fit(MEAN)})
         with pytest.raises(mm.ModelError, match="different rows"):
             average([fit(LINEAR), mm.lmer(LINEAR, piglets().iloc[::-1], reml=False)])
-        with pytest.raises(TypeError, match=f"{average.__name__} takes a mapping"):
+        with pytest.raises(TypeError, match="must be a dict of names to fitted models"):
             average(fit(LINEAR))
         with pytest.raises(mm.ModelError, match="uncond_se must be 'revised' or 'old', not 'new'"):
             average([fit(LINEAR)], uncond_se="new")

@@ -166,10 +166,10 @@ def test_models_loaded_without_rows(tmp_path):
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        (3, "a mapping of names to fitted models or a sequence of them, not int"),
-        ("ab", "not str"),
-        ({"a": "text"}, "a is a str"),
-        ([None], "item 1 is a NoneType"),
+        (3, "a dict of names to fitted models or a list of fitted models, not 3"),
+        ("ab", "not 'ab'"),
+        ({"a": "text"}, "in which 'a' is 'text'"),
+        ([None], "in which 0 is None"),
     ],
 )
 def test_what_is_not_a_model_is_named(models, message):

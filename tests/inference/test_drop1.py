@@ -187,7 +187,7 @@ def test_singular_models_warn_no_more() -> None:
 
 def test_what_is_refused() -> None:
     model = mm.lmer("y ~ x + (1 | g)", simulated(), reml=False)
-    with pytest.raises(TypeError, match="drop1 takes a fitted model, not str"):
+    with pytest.raises(TypeError, match="m must be a fitted model"):
         mm.drop1("model")
     with pytest.raises(mm.ModelError, match="test='LRT' is not known; use 'F', 'Chisq', 'none'"):
         mm.drop1(model, test="LRT")

@@ -571,14 +571,18 @@ def test_models_from_files(tmp_path: Path) -> None:
         ("a", {"at": {"x": "big"}}, "at: 'x' is a number in the fit, so give finite numbers"),
         ("a", {"at": {"x": np.inf}}, "at: 'x' is a number in the fit, so give finite numbers"),
         ("a", {"at": {"x": []}}, "at: no values are given for 'x'"),
-        ("a", {"at": 3}, "at must be a dict such as {'time': [0, 21]}, not 3"),
-        ("a", {"ddf": "kr"}, "ddf='kr' is not available; use one of 'satterthwaite'"),
-        ("a", {"weights": "prop"}, "weights='prop' is not known; use one of 'equal'"),
+        ("a", {"at": 3}, "at must be a dict of names to values or None, not 3"),
+        ("a", {"ddf": "kr"}, "ddf must be 'satterthwaite', 'kenward-roger' or 'none', not 'kr'"),
+        (
+            "a",
+            {"weights": "prop"},
+            "weights must be 'equal', 'proportional', 'outer', 'cells' or 'flat', not 'prop'",
+        ),
         ("a", {"level": 95}, "level must lie between 0 and 1, not 95"),
-        ("a", {"type": "odds"}, "type='odds' is not known; use 'link' or 'response'"),
+        ("a", {"type": "odds"}, "type must be 'link' or 'response', not 'odds'"),
         ("a", {"type": "response"}, "the response of the model is not transformed"),
         ("pairwise ~ a", {}, "write mm.emmeans(m, '~ a').contrasts('pairwise')"),
-        (3, {}, "specs must be a name, names or '~ a | b', not 3"),
+        (3, {}, "specs must be a string or a list of strings, not 3"),
     ],
 )
 def test_requests_that_cannot_be_met(specs: Any, options: dict[str, Any], message: str) -> None:
@@ -590,7 +594,7 @@ def test_requests_that_cannot_be_met(specs: Any, options: dict[str, Any], messag
     ("method", "options", "message"),
     [
         ("pairwize", {}, "method='pairwize' is not known (did you mean 'pairwise'?)"),
-        ("pairwise", {"adjust": "turkey"}, "adjust='turkey' is not known (did you mean 'tukey'?)"),
+        ("pairwise", {"adjust": "turkey"}, "not 'turkey' (did you mean 'tukey'?)"),
         ("pairwise", {"by": "b"}, "by: 'b' is no variable of this table; they are a"),
         ("pairwise", {"by": "a"}, "there is one mean (overall) in each group"),
         ("pairwise", {"level": 0}, "level must lie between 0 and 1"),
@@ -609,7 +613,9 @@ def test_contrasts_that_cannot_be_made(method: Any, options: dict[str, Any], mes
 
 
 def test_other_refusals() -> None:
-    with pytest.raises(TypeError, match=re.escape("fitted models (mm.lmer, mm.lm), not DataFrame")):
+    with pytest.raises(
+        TypeError, match=re.escape("a fitted model (of mm.lmer or mm.lm), not a DataFrame")
+    ):
         mm.emmeans(FRAME, "a")
     with pytest.raises(mm.ModelError, match="var='a' is a factor: it has no slope"):
         mm.emtrends(MODEL, "b", "a")

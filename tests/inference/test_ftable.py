@@ -123,7 +123,7 @@ def test_what_is_refused() -> None:
     model = mm.lmer("y ~ x + (1 | g)", unbalanced())
     with pytest.raises(mm.ModelError, match="type='IV'"):
         mm.anova(model, type="IV")
-    with pytest.raises(mm.ModelError, match="ddf='wald'"):
+    with pytest.raises(mm.ModelError, match=r"ddf must be .* not 'wald'"):
         mm.anova(model, ddf="wald")
     with pytest.raises(mm.ModelError, match="REML"):
         mm.anova(model.update(reml=False), ddf="kenward-roger")

@@ -273,9 +273,9 @@ def test_errors_say_what_is_wrong(tmp_path: Any) -> None:
     frame["gaps"] = np.where(frame["Days"] == 3, None, "a")
     frame["one"] = "same"
     m = mm.lmer("Reaction ~ Days + (1 | Subject)", frame)
-    with pytest.raises(TypeError, match="fitted model, not DataFrame"):
+    with pytest.raises(TypeError, match=r"fitted model .*, not a DataFrame"):
         influence(frame)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="hold must be one of 'theta'"):
+    with pytest.raises(ModelError, match="hold must be 'theta', "):
         influence(m, hold="sigma")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="Subjekt"):
         influence(m, "Subjekt")
@@ -307,5 +307,5 @@ def test_studentized_residuals_leave_the_row_out() -> None:
     without_row = influence(m)["sigma"].to_numpy()
     expected = m.residuals("standardized") * m.sigma / without_row
     assert_allclose(m.residuals("studentized"), expected, rtol=1e-9)
-    with pytest.raises(ModelError, match="kind must be one of"):
+    with pytest.raises(ModelError, match="kind must be 'response', "):
         m.residuals("deleted")

@@ -473,7 +473,7 @@ def test_errors() -> None:
         ModelError, match=r"parm=\['days'\] names no parameter of the model; it has"
     ):
         mm.profile(model, "days")
-    with pytest.raises(TypeError, match="profile takes a fitted model, not str"):
+    with pytest.raises(TypeError, match="must be a fitted model"):
         mm.profile("model")  # type: ignore[arg-type]
     for options in ({"zeta_max": 0.0}, {"zeta_max": np.nan}, {"points": 0}):
         with pytest.raises(ModelError, match="zeta_max and points must be positive"):

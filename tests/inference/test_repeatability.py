@@ -112,7 +112,7 @@ def test_messages():
     m = fitted("y ~ x + (1 | g)")
     with pytest.raises(mm.ModelError, match=r"group=\['k'\] names no grouping factor .* has g"):
         mm.repeatability(m, group=["g", "k"])
-    with pytest.raises(mm.ModelError, match="no bootstrap interval"):
+    with pytest.raises(mm.ModelError, match="kind must be 'percentile', 'basic' or 'bca'"):
         mm.repeatability(m, kind="exact", n_sim=10)
     with pytest.raises(mm.ModelError, match="n_sim must be a whole number"):
         mm.repeatability(m, n_sim=0)
@@ -120,7 +120,7 @@ def test_messages():
         mm.repeatability(m, level=2)
     with pytest.raises(mm.ModelError, match="no random terms"):
         mm.repeatability(mm.lm("y ~ x", frame()))
-    with pytest.raises(TypeError, match="takes a fitted model, not str"):
+    with pytest.raises(TypeError, match="must be a fitted model"):
         mm.repeatability("m")
 
 

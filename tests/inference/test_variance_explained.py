@@ -227,9 +227,9 @@ def test_kinds_of_frames():
 def test_messages(tmp_path):
     m = fitted(weights="w")
     for bad in (0, -1, np.inf, np.nan, "w", None):
-        with pytest.raises(mm.ModelError, match="weight must be a positive number"):
+        with pytest.raises(mm.ModelError, match=r"weight must be a (positive )?number"):
             mm.icc(m, weight=bad)
-    with pytest.raises(TypeError, match="r2 takes a fitted model, not list"):
+    with pytest.raises(TypeError, match=r"m must be a fitted model .*, not a list"):
         mm.r2([m])
     with pytest.raises(mm.ModelError, match="'y ~ x' has no random terms"):
         mm.icc(mm.lm("y ~ x", frame()))

@@ -119,7 +119,7 @@ def test_mistakes(models):
         mm.tab_model(models, names=["a"])
     with pytest.raises(mm.ModelError, match="labels names 'tine', which no model has"):
         mm.tab_model(models, labels={"tine": "Day"})
-    with pytest.raises(mm.ModelError, match="ddf='exact'"):
+    with pytest.raises(mm.ModelError, match=r"ddf must be .* not 'exact'"):
         mm.tab_model(models, ddf="exact")
     with pytest.raises(mm.ModelError, match="digits"):
         mm.tab_model(models, digits=0)

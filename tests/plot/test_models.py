@@ -184,7 +184,7 @@ def test_profiles_and_their_densities() -> None:
     np.testing.assert_allclose(own, [row["conf_low"], row["estimate"], row["conf_high"]])
     draw(p)
     draw(mm.plot.profile_zeta(pr))
-    with pytest.raises(TypeError, match="a profile of"):
+    with pytest.raises(TypeError, match="pr must be a profile"):
         mm.plot.profile_zeta(intercepts())
 
 
@@ -243,7 +243,7 @@ def test_marginal_means_are_those_of_the_grid() -> None:
     assert titles(slopes_of)["y"] == "slope in time"
     draw(slopes_of)
     assert mm.plot.emmeans(grid, arrows=False).data["arrow_low"].isna().all()
-    with pytest.raises(TypeError, match="takes a result of"):
+    with pytest.raises(TypeError, match="grid must be marginal means"):
         mm.plot.emmeans(m)
 
 

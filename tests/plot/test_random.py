@@ -133,7 +133,7 @@ def test_intervals_of_a_list_are_those_of_coef() -> None:
     np.testing.assert_allclose(own["conf_low"], expected["conf_low"], rtol=1e-10)
     np.testing.assert_allclose(own["middle"], expected["estimate"].mean(), rtol=1e-10)
     draw(p)
-    with pytest.raises(TypeError, match="takes a result of"):
+    with pytest.raises(TypeError, match="fits must be a list of regressions"):
         mm.plot.group_intervals(piglets())
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from mixedmodels.arguments import check_arguments, suggestion
 from mixedmodels.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -139,13 +139,11 @@ def load(name: str, *, backend: Backend = "pandas", shape: Shape = "long") -> An
     >>> load("piglets", shape="wide").columns.tolist()
     ['animal', 'treatm', 'BW0', 'BW7', 'BW14', 'BW21']
     """
+    check_arguments(load, locals())
     if name not in _DATASETS:
-        near = get_close_matches(str(name), _DATASETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise DataError(f"there is no data set {name!r}{hint} Available: {', '.join(names())}")
-    if backend not in _CONVERTERS:
-        raise DataError(f"backend is {backend!r}; it must be one of: {', '.join(_CONVERTERS)}")
-    if shape not in ("long", "wide") or (shape == "wide" and name != "piglets"):
+        hint = suggestion(name, _DATASETS)
+        raise DataError(f"there is no data set {name!r}{hint}; there are {', '.join(names())}")
+    if shape == "wide" and name != "piglets":
         raise DataError(
             f"shape is {shape!r}; it must be 'long', or for piglets also 'wide' (mm.to_wide makes "
             "wide frames of others)"

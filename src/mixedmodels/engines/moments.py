@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.contrasts import forced_factors
 from mixedmodels.design.frame import (
@@ -130,6 +131,7 @@ class Moments:
         DataError
             Data that cannot be used; errors of an engine in its own words.
         """
+        check_arguments(Moments.from_frame, locals())
         for role, value in (("weights", weights), ("offset", offset)):
             if value is not None and not isinstance(value, str):
                 raise DataError(f"{role} of sums must be the name of a column, not values")
@@ -214,6 +216,7 @@ class Moments:
         A zip archive of ``model.json`` (format, formula, levels, codes of the parts) and ``.npy``
         arrays ``n``, ``weight``, ``means``, ``products`` and ``codes_0``, ... No row is in it.
         """
+        check_arguments(Moments.save, locals())
         from mixedmodels.engines.storage import save
 
         save(self, Path(path))
@@ -275,6 +278,7 @@ class Moments:
         FormulaError
             What the sums lack.
         """
+        check_arguments(Moments.plan, locals())
         plan = make_plan(formula, self.numbers.__contains__)
         lacks = [f"'{plan.labels[part]}'" for part in plan.parts if part not in self.parts]
         lacks += [f"the categories of '{name}'" for name in plan.keys if name not in self.keys]

@@ -8,10 +8,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
-from mixedmodels.errors import DataError, DataWarning, ModelError, warn
+from mixedmodels.errors import DataError, DataWarning, warn
 from mixedmodels.explore.columns import (
     Codes,
     Labels,
@@ -117,8 +118,7 @@ def describe(
     3  21.0        72   72  13.511  2.199  0.163   13.55
     4   NaN        75  297  10.244  2.744  0.268    9.90
     """
-    if totals not in ("overall", "margins", "none"):
-        raise ModelError(f"totals must be 'overall', 'margins' or 'none', not {totals!r}")
+    check_arguments(describe, locals())
     frame, kind = open_frame(data)
     names = names_of(by, "by")
     y = numbers(frame, response, "response")

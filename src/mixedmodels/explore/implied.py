@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import covariate_table, evaluate_new
 from mixedmodels.design.frame import FrameKind, read, to_native
@@ -189,8 +190,7 @@ def implied_correlations(
     >>> round(implied.rmsd, 3), round(mm.implied_correlations(intercepts).rmsd, 3)
     (0.059, 0.113)
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"implied_correlations takes a fitted model, not {type(m).__name__}")
+    check_arguments(implied_correlations, locals())
     if not m.has_random:
         raise ModelError(
             f"'{m.formula}' has no random terms: it implies that observations are uncorrelated"

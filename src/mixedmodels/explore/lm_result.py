@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments, check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import FrameKind, attach, to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
@@ -89,6 +90,7 @@ class LmList(Printed):
 
     def levels_where(self, chosen: NDArray[np.bool_]) -> list[str]:
         """The levels of some groups."""
+        check_arguments(LmList.levels_where, locals())
         return [self.levels[i] for i in np.flatnonzero(chosen)]
 
     @property
@@ -117,9 +119,9 @@ class LmList(Printed):
         ModelError
             A level outside (0, 1), or an unknown `sd`.
         """
+        check_arguments(LmList.coef, locals())
         check_level(level)
-        if sd not in ("own", "pooled"):
-            raise ModelError(f"sd must be 'own' or 'pooled', not {sd!r}")
+        check_choice("sd", sd, ("own", "pooled"))
         p = len(self.term_names)
         df = np.full(self.n_groups, self.df_resid) if sd == "pooled" else self.df
         sigma = np.full(self.n_groups, self.pooled_sd) if sd == "pooled" else self.sigma
@@ -237,6 +239,7 @@ class LmList(Printed):
         0  animal  58833  0.9401   0.9818 -0.0417  r2_quad
         1  animal  58838  0.9934   0.9989 -0.0055  r2_quad
         """
+        check_arguments(LmList.compare, locals())
         _check_comparable(self, other)
         if criterion not in (*LARGER, *SMALLER):
             known = ", ".join(map(repr, (*LARGER, *SMALLER)))
@@ -308,8 +311,6 @@ class LmList(Printed):
 
 
 def _check_comparable(ours: LmList, other: Any) -> None:
-    if not isinstance(other, LmList):
-        raise TypeError(f"compare takes another lm_list, not {type(other).__name__}")
     if ours.group != other.group or ours.levels != other.levels:
         raise ModelError(
             f"the two lists have different groups: {len(ours.levels)} of '{ours.group}' and "

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_choice, check_whole
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
-from mixedmodels.explore.columns import listed
 
 
 def numbers_of_clusters(k: int | Iterable[int], most: int) -> list[int]:
@@ -29,21 +27,6 @@ def numbers_of_clusters(k: int | Iterable[int], most: int) -> list[int]:
     if not given:
         raise ModelError("k is empty: give at least one number of clusters")
     return sorted({int(size) for size in given})
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ModelError(f"{name}={value!r} must be a whole number of at least {least}")
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse what is not among the choices."""
-    if value in choices:
-        return
-    near = get_close_matches(str(value), choices, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ModelError(f"{name}={value!r} is not available{hint}; use one of {listed(choices, 20)}")
 
 
 def weights_of_times(given: str | Sequence[float] | None, position: Array, name: str) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments, check_choice, check_whole
 from mixedmodels.design.frame import attach, column_names, to_native
 from mixedmodels.design.levels import label_of
 from mixedmodels.errors import DataError, ModelError
@@ -17,8 +18,6 @@ from mixedmodels.explore.criteria import CRITERIA
 from mixedmodels.explore.crosstab import CrossTable
 from mixedmodels.explore.grid import Grid, read_grid
 from mixedmodels.explore.options import (
-    check_choice,
-    check_whole,
     numbers_of_clusters,
     weights_of_times,
 )
@@ -155,12 +154,10 @@ def cluster_trajectories(
     1       B  37    0.493333
     >>> with_clusters = c.assign(piglets)
     """
+    check_arguments(cluster_trajectories, locals())
     wanted = numbers_of_clusters(k, len(LETTERS))
     check_choice("starts", starts, ("all", *STARTS))
-    check_choice("distance", distance, ("euclidean", "manhattan"))
     check_choice("criterion", criterion, CRITERIA)
-    if impute is not None:
-        check_choice("impute", impute, ("copy-mean",))
     check_whole("n_starts", n_starts, least=1)
     check_whole("seed", seed, least=0)
     grid = read_grid(data, id=id, time=time, response=response, max_missing=max_missing)

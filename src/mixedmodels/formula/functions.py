@@ -388,9 +388,10 @@ def _coded(values: Any, contrasts: str = "treatment", base: Any = None) -> Any:
     return C(_whole_levels(values), contrasts=CODINGS[contrasts]())
 
 
+# R's names where NumPy has others (NumPy 2 knows three of them too)
+NUMPY = {"ceiling": "ceil", "asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _SINGLE: dict[str, Transform] = {
-    **{name: partial(_elementwise, getattr(np, name)) for name in UNARY if name != "ceiling"},
-    "ceiling": partial(_elementwise, np.ceil),
+    **{name: partial(_elementwise, getattr(np, NUMPY.get(name, name))) for name in UNARY},
     "I": _same,
     "identity": _same,
     "as.numeric": _numbers,

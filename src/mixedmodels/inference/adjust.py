@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 
+from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array
-from mixedmodels.errors import ModelError
 from mixedmodels.inference.simultaneous import Tail, largest_tail, quantiles, range_tail, rank_of
 from mixedmodels.quantiles import f_probability, t_probability, t_two_sided
 
@@ -57,13 +56,7 @@ def check_adjustment(adjust: str) -> None:
     ------
     ModelError
     """
-    if adjust not in ADJUSTMENTS:
-        near = get_close_matches(str(adjust), ADJUSTMENTS, n=1)
-        raise ModelError(
-            f"adjust={adjust!r} is not known"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
-            + f"; use one of {', '.join(map(repr, ADJUSTMENTS))}"
-        )
+    check_choice("adjust", adjust, ADJUSTMENTS)
 
 
 def p_values(family: Family, adjust: str) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.design.frame import to_native
 from mixedmodels.engines.door import asking, engine_of, frame_kind_of, is_table, open_table
 from mixedmodels.engines.expressions import Column, translate, tree
@@ -57,8 +58,7 @@ def binned_residuals(
     >>> mm.binned_residuals(m, table, bins=4)["n"].to_list()
     [86, 115, 74, 22]
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"binned_residuals takes a fitted model, not {type(m).__name__}")
+    check_arguments(binned_residuals, locals())
     if not is_table(table):
         raise TypeError(
             "binned_residuals is for tables outside memory; for rows in memory see m.augment() and "

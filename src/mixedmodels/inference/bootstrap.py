@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, MixedModelsError, ModelError, warn
@@ -119,11 +120,8 @@ class Bootstrap(Printed):
         Efron, B. (1987), J. Am. Stat. Assoc. 82, 171-185: the acceleration is a sixth of the
         skewness of the score along the least favourable direction.
         """
+        check_arguments(Bootstrap.confint, locals())
         check_level(level)
-        if kind not in KINDS:
-            raise ModelError(
-                f"kind={kind!r} is no bootstrap interval; use 'percentile', 'basic' or 'bca'"
-            )
         low, high = self.limits(kind, level)
         return to_native(
             {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference import check_statistics as statistics
@@ -115,8 +116,7 @@ def check_model(
     >>> check["linearity"].verdict, check["influence"].verdict
     ('problem', 'ok')
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"check_model takes a fitted model, not {type(m).__name__}")
+    check_arguments(check_model, locals())
     check_count(n_sim)
     if isinstance(m.rows, RowsNotKept):
         raise ModelError(f"check_model needs the rows of the fit; {m.rows.reason}")

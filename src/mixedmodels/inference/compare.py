@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
-from mixedmodels.errors import DataWarning, ModelError, warn
+from mixedmodels.errors import ArgumentError, DataWarning, ModelError, warn
 from mixedmodels.inference.anova import (
     describe_outside,
     fixed_outside,
@@ -87,6 +88,7 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     0     L  4   960.93        0.00
     1     I  3  1445.82      484.89
     """
+    check_arguments(aictab, locals())
     ranking = rank(models, ic, "aictab")
     order = np.argsort(ranking.values, kind="stable")
     delta = ranking.values[order] - ranking.values.min()
@@ -145,8 +147,6 @@ def rank(models: Models, ic: Criterion, caller: str) -> Ranking:
     caller : str
         Who asks, for messages.
     """
-    if ic not in ("aicc", "aic", "bic"):
-        raise ModelError(f"ic must be 'aicc', 'aic' or 'bic', not {ic!r}")
     given = named_models(models, caller)
     check_same_rows(given)
     fitted = _comparable(given)
@@ -234,13 +234,14 @@ def anova(
     0       time       1  219.57      96.98
     1  I(time^2)       1  147.19      75.58
     """
+    check_arguments(anova, locals())
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
         kind = kind_of(type, first)
         if kind == "I" and not first.has_random:
             return sequential_table(first)
         return f_table(first, kind, ddf)
-    named = named_models(first, "anova")
+    named = named_models(cast(Models, first), "anova")
     if len(named) == 1:
         return anova(next(iter(named.values())), type=type, ddf=ddf)
     return _likelihood_ratio(named)
@@ -285,19 +286,19 @@ def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:
 # --- names ----------------------------------------------------------------------------------------
 
 
-def named_models(models: Any, caller: str) -> dict[str, FittedModel]:
+def named_models(models: Models, caller: str) -> dict[str, FittedModel]:
     """Models by name; those of a sequence are called by their formulas, repeated ones numbered.
 
     Raises
     ------
-    TypeError, ModelError
-        Something that is not a model; no models.
+    ArgumentError, ModelError
+        Lists among models; no models.
     """
     if isinstance(models, Mapping):
         named = {str(name): model for name, model in models.items()}
-        _check_models(list(named.items()), caller)
-    elif isinstance(models, Sequence) and not isinstance(models, str | bytes):
-        _check_models([(f"item {i}", model) for i, model in enumerate(models, 1)], caller)
+    else:
+        if not all(isinstance(model, Fit) for model in models):
+            raise ArgumentError(f"{caller}() takes models, or one list or dict of them, not both")
         counts = Counter(model.formula for model in models)
         seen: Counter[str] = Counter()
         named = {}
@@ -305,20 +306,9 @@ def named_models(models: Any, caller: str) -> dict[str, FittedModel]:
             seen[model.formula] += 1
             number = f" #{seen[model.formula]}" if counts[model.formula] > 1 else ""
             named[model.formula + number] = model
-    else:
-        raise TypeError(
-            f"{caller} takes a mapping of names to fitted models or a sequence of them, "
-            f"not {type(models).__name__}"
-        )
     if not named:
         raise ModelError(f"{caller} needs at least one fitted model, none was given")
     return named
-
-
-def _check_models(items: list[tuple[str, Any]], caller: str) -> None:
-    for name, model in items:
-        if not isinstance(model, FittedModel):
-            raise TypeError(f"{caller} takes fitted models; {name} is a {type(model).__name__}")
 
 
 # --- what may be compared -------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixedmodels.arguments import suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 
@@ -159,11 +159,9 @@ def make_contrasts(method: Any, names: Sequence[str], sign: str, ref: int | str)
     if not isinstance(method, str):
         return _custom(method, names)
     if method not in FAMILIES:
-        near = get_close_matches(method, FAMILIES, n=1)
         raise ModelError(
-            f"method={method!r} is not known"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
-            + f"; use one of {', '.join(map(repr, FAMILIES))}, or coefficients"
+            f"method={method!r} is not known{suggestion(method, FAMILIES)}; use one of "
+            f"{', '.join(map(repr, FAMILIES))}, or coefficients"
         )
     if len(names) < 2:
         raise ModelError(

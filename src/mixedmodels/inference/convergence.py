@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments, check_whole
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -237,12 +238,10 @@ def check_convergence(
     1   moments     893.55  optimum
     2  identity     893.55  optimum
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"check_convergence takes a fitted model, not {type(m).__name__}")
+    check_arguments(check_convergence, locals())
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms: least squares has one solution")
-    if isinstance(n_starts, bool) or not isinstance(n_starts, int | np.integer) or n_starts < 0:
-        raise ModelError(f"n_starts must be a whole number of at least 0, not {n_starts!r}")
+    check_whole("n_starts", n_starts, least=0)
     restarts = []
     with replicate_bar(n_starts + 4, progress=progress, what="starts") as advance:
         for name, theta in _starts(m, n_starts, generators(seed, 1)[0]):

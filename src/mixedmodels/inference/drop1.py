@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
+from mixedmodels.arguments import check_arguments, check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
@@ -100,13 +101,9 @@ def drop1(
     2  I(time^2)        10  903.76      61.41   1
     3     treatm         7  836.49       0.14   4
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"drop1 takes a fitted model, not {type(m).__name__}")
+    check_arguments(drop1, locals())
     kind = test or ("Chisq" if m.has_random and not m.reml else "F")
-    if kind not in TESTS:
-        raise ModelError(f"test={test!r} is not known; use {', '.join(map(repr, TESTS))}")
-    if ddf not in DDF[:2]:
-        raise ModelError(f"ddf={ddf!r} is not available here; use {DDF[0]!r} or {DDF[1]!r}")
+    check_choice("ddf", ddf, DDF[:2])
     recipes = _recipes(m, scope)
     if kind == "F":
         return table_of(m, [(term, contrasts(m, r)) for term, (_, r) in recipes.items()], ddf)

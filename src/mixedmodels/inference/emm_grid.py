@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixedmodels.arguments import check_arguments, suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
@@ -17,7 +18,7 @@ from mixedmodels.inference.adjust import Family, check_adjustment, critical_valu
 from mixedmodels.inference.contrasts import ALL_PAIRS, default_adjustment, make_contrasts
 from mixedmodels.inference.emm_report import html_page, text_page
 from mixedmodels.inference.estimates import Estimates, estimates, joint_test
-from mixedmodels.inference.grid_variables import Variable, near_miss
+from mixedmodels.inference.grid_variables import Variable
 from mixedmodels.inference.reference_grid import Averages
 from mixedmodels.inference.response_scale import Scale
 from mixedmodels.model.predict import check_level
@@ -230,6 +231,7 @@ class EmmGrid:
         2  treatm4 - treatm1     0.065      0.458  69.865    0.997
         3  treatm5 - treatm1    -0.039      0.459  70.224    0.999
         """
+        check_arguments(EmmGrid.contrasts, locals())
         level = self.level if level is None else level
         check_level(level)
         adjust = _adjustment(method, adjust)
@@ -292,6 +294,7 @@ class EmmGrid:
         0  treatm   0.0       4  69.928      0.015    1.000
         1  treatm  21.0       4  69.637      1.101    0.363
         """
+        check_arguments(EmmGrid.joint_tests, locals())
         groups, inner = self._groups(by)
         factors = [v for v in self.variables if v.name in inner and len(v.values) > 1]
         size = int(np.prod([len(v.values) for v in self.variables if v.name in inner], initial=1))
@@ -328,7 +331,7 @@ class EmmGrid:
         for name in outer:
             if name not in names:
                 raise ModelError(
-                    f"by: {name!r} is no variable of this table{near_miss(name, names)}; they are "
+                    f"by: {name!r} is no variable of this table{suggestion(name, names)}; they are "
                     f"{', '.join(names)}"
                 )
         inner = [name for name in names if name not in outer]

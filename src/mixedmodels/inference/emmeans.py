@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments, check_choice
 from mixedmodels.errors import ModelError, RankDeficiencyWarning, warn
 from mixedmodels.inference.emm_grid import EmmGrid
 from mixedmodels.inference.emm_report import value_text
@@ -117,6 +118,7 @@ def emmeans(
     Held at time = 21
     Degrees of freedom: Satterthwaite; limits: 0.95
     """
+    check_arguments(emmeans, locals())
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     scale = _scale(plan.fit, type)
     averages = plan.grid.averages([*plan.specs, *plan.by], weights)
@@ -171,6 +173,7 @@ def emtrends(
     3      4      0.2448     0.0197
     4      5      0.2535     0.0201
     """
+    check_arguments(emtrends, locals())
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     known = plan.grid.variables
     if var not in known:
@@ -190,7 +193,7 @@ class _Plan:
 
     def __init__(
         self,
-        model: Any,
+        model: Fit,
         specs: str | Sequence[str],
         by: str | Sequence[str] | None,
         at: Mapping[str, Any] | None,
@@ -198,10 +201,6 @@ class _Plan:
         level: float,
         weights: str,
     ) -> None:
-        if not isinstance(model, Fit):
-            raise TypeError(
-                f"marginal means are of fitted models (mm.lmer, mm.lm), not {_kind(model)}"
-            )
         check_ddf(ddf)
         check_level(level)
         self.fit, self.ddf, self.level, self.weights = model, ddf, level, weights
@@ -281,13 +280,8 @@ class _Plan:
         return f"On the scale of {text}" if text else ""
 
 
-def _kind(model: Any) -> str:
-    return str(model.__class__.__name__)
-
-
 def _scale(fit: Fit, kind: str) -> Scale | None:
-    if kind not in ("link", "response"):
-        raise ModelError(f"type={kind!r} is not known; use 'link' or 'response'")
+    check_choice("type", kind, ("link", "response"))
     return response_scale(fit) if kind == "response" else None
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array, eigh
-from mixedmodels.errors import ModelError
 from mixedmodels.inference import kenward_roger, satterthwaite
 from mixedmodels.model.frames import DDF
 from mixedmodels.model.record import Fit
@@ -49,8 +49,7 @@ def check_ddf(ddf: str) -> None:
     ------
     ModelError
     """
-    if ddf not in DDF:
-        raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
+    check_choice("ddf", ddf, DDF)
 
 
 def estimates(fit: Fit, linear: Array, offset: Array, ddf: str) -> Estimates:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
@@ -38,8 +39,7 @@ def kind_of(given: object, fit: Fit) -> str:
 
 def f_table(fit: Fit, kind: str, ddf: str) -> Any:
     """F table of a fit; see `compare.anova`."""
-    if ddf not in DDF or (ddf == "none" and fit.has_random):
-        raise ModelError(f"ddf={ddf!r} is not available here; use {DDF[0]!r} or {DDF[1]!r}")
+    check_choice("ddf", ddf, DDF[:2] if fit.has_random else DDF)
     return table_of(fit, hypotheses(fit, kind), ddf)
 
 

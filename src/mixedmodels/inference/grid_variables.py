@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import column_values, read
 from mixedmodels.design.levels import Factor, Level
@@ -84,18 +84,11 @@ def read_variables(fit: Fit, at: Mapping[str, Any] | None) -> tuple[dict[str, Va
 def unknown_name(name: Any, known: Sequence[str], what: str, fit: Fit) -> ModelError:
     """The error for a name that the grid does not have."""
     groups = {v for group in fit.design.groups for v in group.variables}
-    hint = near_miss(name, known)
+    hint = suggestion(name, known)
     if name in groups:
         hint = ", but a grouping factor of random terms: for its levels see coef() and predict()"
     has = f"they are {', '.join(known)}" if known else "there are none"
     return ModelError(f"{what}: {name!r} is no variable of the fixed part{hint}; {has}")
-
-
-def near_miss(name: Any, known: Sequence[str]) -> str:
-    """A question about the name that was perhaps meant."""
-    same = [other for other in known if other.casefold() == str(name).casefold()]
-    near = same or get_close_matches(str(name), known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _checked_at(
@@ -222,7 +215,7 @@ def _levels(name: str, known: Sequence[Level], given: tuple[Any, ...] | None) ->
         if _text(value) not in by_text:
             shown = ", ".join(repr(level) for level in known[:12])
             more = ", ..." if len(known) > 12 else ""
-            hint = near_miss(_text(value), list(by_text))
+            hint = suggestion(_text(value), list(by_text))
             raise ModelError(
                 f"at: {value!r} is no level of '{name}'{hint}; its levels are {shown}{more}"
             )

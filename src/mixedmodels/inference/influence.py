@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
@@ -106,10 +107,7 @@ def influence(
     51  59172           0.069         0.208
     8   58877           0.064        -0.359
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"influence takes a fitted model, not {type(m).__name__}")
-    if hold not in HELD:
-        raise ModelError(f"hold must be one of {', '.join(map(repr, HELD))}, not {hold!r}")
+    check_arguments(influence, locals())
     if not len(m.beta):
         raise ModelError(f"'{m.formula}' has no fixed effects whose change could be measured")
     if isinstance(m.rows, RowsNotKept):

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import narwhals as nw
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
-from mixedmodels.errors import ModelError
 from mixedmodels.inference import parameters
 from mixedmodels.inference.profile import LikelihoodProfile, profiled
 from mixedmodels.inference.satterthwaite import uncertainty
@@ -111,17 +111,14 @@ def confint(
     4                  Intercept     7.360     7.082      7.639
     5                       time     0.278     0.260      0.296
     """
-    if not isinstance(model, FittedModel):
-        raise TypeError(f"confint takes a fitted model, not {type(model).__name__}")
+    check_arguments(confint, locals())
     check_level(level)
     if method == "wald":
         return _wald(model, level, parameters.chosen(model, parm), ddf)
     if method == "profile":
         profiler, wanted = profiled(model, parm)
         return LikelihoodProfile(profiler, {i: [] for i in wanted}).confint(level)
-    if method == "boot":
-        return _bootstrap(model, level, parameters.chosen(model, parm), n_sim, seed, boot_type)
-    raise ModelError(f"method must be 'wald', 'profile' or 'boot', not {method!r}")
+    return _bootstrap(model, level, parameters.chosen(model, parm), n_sim, seed, boot_type)
 
 
 def _wald(fit: FittedModel, level: float, wanted: list[int], ddf: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -59,6 +60,7 @@ def krmodcomp(large: FittedModel, small: FittedModel) -> Any:
     0   Ftest     0.0322       4  69.9945        1.0    0.998
     1  FtestU     0.0322       4  69.9945        1.0    0.998
     """
+    check_arguments(krmodcomp, locals())
     L = _restriction(large, small, "krmodcomp")
     statistic, scale, num_df, den_df = kenward_roger.f_test(large, L)
     statistics = np.array([statistic, statistic / scale])
@@ -109,6 +111,7 @@ def satmodcomp(large: FittedModel, small: FittedModel) -> Any:
         test  statistic  num_df   den_df  p_value
     0  Ftest     0.0332       4  69.8979   0.9978
     """
+    check_arguments(satmodcomp, locals())
     L = _restriction(large, small, "satmodcomp")
     statistic, num_df, den_df = satterthwaite.f_test(large, L)
     return to_native(

@@ -45,13 +45,27 @@ class Parameter:
 
 def parameters(fit: Fit) -> list[Parameter]:
     """All variance parameters of a fit, sigma last."""
-    found: list[Parameter] = []
-    seen: Counter[str] = Counter()
+    terms = []
     for group, term in fit.design.theta_order:
         label = fit.design.groups[group].name
         columns = fit.design.groups[group].terms[term].names
         kept = [columns[j] for j in fit.working.terms[group][term].kept]
-        first = fit.working.templates[group].parts[term].start
+        terms.append((label, kept, group, fit.working.templates[group].parts[term].start))
+    return of_terms(terms)
+
+
+def of_terms(terms: Sequence[tuple[str, Sequence[str], int, int]]) -> list[Parameter]:
+    """All variance parameters of some terms, sigma last.
+
+    Parameters
+    ----------
+    terms : sequence of (str, sequence of str, int, int)
+        Of each random term the name of its grouping factor, its columns, the place of the factor,
+        and of the term's first column in the factor's ``Lambda``.
+    """
+    found: list[Parameter] = []
+    seen: Counter[str] = Counter()
+    for label, kept, group, first in terms:
         for j in range(len(kept)):
             for i in range(j, len(kept)):
                 name = f"sd_{kept[j]}|{label}" if i == j else f"cor_{kept[i]}.{kept[j]}|{label}"
@@ -107,19 +121,37 @@ def from_theta(fit: Fit, theta: Array, sigma: Array) -> Array:
 
 def from_factors(fit: Fit, factors: Sequence[Array], sigma: Array) -> Array:
     """The same from square roots of the relative covariances, (B, q, q) per grouping factor."""
-    every, roots = parameters(fit), _user_rows(fit, factors)
+    # the scale of prior weights is in sigma and, inverted, in Lambda
+    unit = fit.design.y_scale
+    total = sigma * (unit * np.sqrt(fit.rows.weight_scale))
+    return from_rows(parameters(fit), _user_rows(fit, factors), sigma * unit, total)
+
+
+def from_rows(
+    every: Sequence[Parameter], roots: Sequence[Array], unit: Array, sigma: Array
+) -> Array:
+    """The same from roots in the user's columns.
+
+    Parameters
+    ----------
+    every : sequence of Parameter
+    roots : sequence of ndarray of shape (B, q, q)
+        Per grouping factor; the square of a row is a relative variance.
+    unit : ndarray of shape (B,)
+        Standard deviation of an effect of relative variance one.
+    sigma : ndarray of shape (B,)
+    """
     out = np.empty((len(sigma), len(every)))
     for at, parameter in enumerate(every[:-1]):
         a, b = roots[parameter.group][:, parameter.row], roots[parameter.group][:, parameter.col]
         if parameter.kind == "sd":
-            # the scale of prior weights is in sigma and, inverted, in Lambda
-            out[:, at] = np.sqrt(np.square(a).sum(axis=1)) * sigma * fit.design.y_scale
+            out[:, at] = np.sqrt(np.square(a).sum(axis=1)) * unit
             continue
         lengths = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
         product = np.einsum("bq,bq->b", a, b)
         with np.errstate(divide="ignore", invalid="ignore"):
             out[:, at] = np.clip(product / lengths, -1.0, 1.0)
-    out[:, -1] = sigma * (fit.design.y_scale * np.sqrt(fit.rows.weight_scale))
+    out[:, -1] = sigma
     return out
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
@@ -102,6 +103,7 @@ def pbmodcomp(
     3     Gamma     0.1345  NaN
     4         F     0.0336  4.0
     """
+    check_arguments(pbmodcomp, locals())
     big, little, kind = _nested_pair(large, small, "pbmodcomp")
     observed = max(little.criterion - big.criterion, 0.0)
     df = big.n_params - little.n_params
@@ -156,6 +158,7 @@ def pb_refdist(
     >>> float(mm.pb_refdist(large, small, 500, seed=1).mean().round(1))
     1.4
     """
+    check_arguments(pb_refdist, locals())
     big, little, _ = _nested_pair(large, small, "pb_refdist")
     return _statistics(big, little, n_sim, seed, progress=progress)
 

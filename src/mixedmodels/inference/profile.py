@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
@@ -308,6 +309,7 @@ class LikelihoodProfile:
         ModelError
             A level outside (0, 1).
         """
+        check_arguments(LikelihoodProfile.confint, locals())
         check_level(level)
         z, profiler = two_sided(level), self._profiler
         limits = np.empty((len(self._walks), 2))
@@ -390,8 +392,7 @@ def profile(
     0  sd_Intercept|animal     1.433     1.242      1.669
     1                 time     0.278     0.267      0.289
     """
-    if not isinstance(model, FittedModel):
-        raise TypeError(f"profile takes a fitted model, not {type(model).__name__}")
+    check_arguments(profile, locals())
     if not zeta_max > 0.0 or points < 1:
         raise ModelError("zeta_max and points must be positive")
     profiler, wanted = profiled(model, parm)

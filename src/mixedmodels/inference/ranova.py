@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.design.build import Design, TermDesign
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -90,8 +91,7 @@ def ranova(m: FittedModel, *, reduce_terms: bool = True) -> Any:
     0                   <none>         6 -446.78        NaN   0
     1  time in (time | animal)         4 -481.32       69.1   2
     """
-    if not isinstance(m, Fit):
-        raise TypeError(f"ranova takes a fitted model, not {type(m).__name__}")
+    check_arguments(ranova, locals())
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms to test")
     fits: dict[str, Fit] = {"<none>": m}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
 from mixedmodels.design.frame import Columns
@@ -134,10 +135,7 @@ class ReferenceGrid:
 
     def _shares(self, order: Sequence[str], n_targets: int, weights: str) -> Array:
         """Weight of each cell in the average of its target, shape (targets, others)."""
-        if weights not in WEIGHTS:
-            raise ModelError(
-                f"weights={weights!r} is not known; use one of {', '.join(map(repr, WEIGHTS))}"
-            )
+        check_choice("weights", weights, WEIGHTS)
         counts = self._counts(order, needed=weights != "equal" or bool(self.nested))
         axes = range(n_targets, counts.ndim)
         inside, levels = self._inside(order, counts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
@@ -97,6 +98,7 @@ def repeatability(
     >>> bool(0.5 < table["conf_low"][0] < 0.7 < table["conf_high"][0] < 0.85)
     True
     """
+    check_arguments(repeatability, locals())
     check_level(level)
     shares = icc(m, weight=weight).by_group
     wanted = _chosen(list(shares), group)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_whole
 from mixedmodels.arrays import Array
 from mixedmodels.errors import MixedModelsError, ModelError
 from mixedmodels.inference import parameters
@@ -101,8 +102,7 @@ def replicate(
 
 def check_count(n_sim: Any) -> None:
     """Refuse numbers of replicates that are none."""
-    if isinstance(n_sim, bool) or not isinstance(n_sim, int | np.integer) or n_sim < 1:
-        raise ModelError(f"n_sim must be a whole number of at least 1, not {n_sim!r}")
+    check_whole("n_sim", n_sim, least=1)
 
 
 class _Seeds:

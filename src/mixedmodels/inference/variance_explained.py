@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -236,7 +236,8 @@ def icc(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     >>> round(r.icc_adjusted, 4), round(r["icc_unadjusted"], 4)
     (0.8457, 0.3219)
     """
-    parts = variance_parts(m, weight, "icc")
+    check_arguments(icc, locals())
+    parts = variance_parts(m, weight)
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms, so there is no correlation in groups")
     shares = {name: v / (parts.random + parts.residual) for name, v in parts.groups.items()}
@@ -305,7 +306,8 @@ def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
     animal       2.4428   0.3219
     Residual     0.44566  0.0587
     """
-    parts = variance_parts(m, weight, "r2")
+    check_arguments(r2, locals())
+    parts = variance_parts(m, weight)
     if not m.has_random:
         return _linear(m)
     return R2(
@@ -316,11 +318,9 @@ def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
     )
 
 
-def variance_parts(m: Any, weight: Any, caller: str) -> Parts:
-    """Parts of the variance of the response; for messages, who asks."""
-    if not isinstance(m, Fit):
-        raise TypeError(f"{caller} takes a fitted model, not {type(m).__name__}")
-    if not isinstance(weight, Real) or not 0.0 < float(weight) < math.inf:
+def variance_parts(m: Fit, weight: float) -> Parts:
+    """Parts of the variance of the response."""
+    if not 0.0 < weight < math.inf:
         raise ModelError(f"weight must be a positive number, not {weight!r}")
     products = mean_products(m)
     unit = m.residual_scale * m.design.y_scale

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.inference.bootstrap import Bootstrap, bootstrap
 from mixedmodels.inference.convergence import ConvergenceCheck, check_convergence
@@ -152,6 +153,7 @@ class FittedModel(Fit):
         0  Intercept      7.36      52.10  73.93
         1       time      0.28      30.54  72.81
         """
+        check_arguments(FittedModel.tidy, locals())
         return frames.tidy(self, ddf, level)
 
     def glance(self) -> Any:
@@ -234,6 +236,7 @@ class FittedModel(Fit):
         >>> m.residuals("scaled")[:3].round(3).tolist()
         [-0.029, -0.372, -1.464]
         """
+        check_arguments(FittedModel.residuals, locals())
         return residuals(self, kind)
 
     def predict(
@@ -297,6 +300,7 @@ class FittedModel(Fit):
         >>> m.predict(new, new_levels="zero").round(2).tolist()
         [12.71, 15.14]
         """
+        check_arguments(FittedModel.predict, locals())
         return predict(
             self,
             newdata,
@@ -340,6 +344,7 @@ class FittedModel(Fit):
         >>> m.simulate(2, seed=1).shape
         (2, 297)
         """
+        check_arguments(FittedModel.simulate, locals())
         return simulate(self, n, seed, conditional=conditional)
 
     def bootstrap(
@@ -399,6 +404,7 @@ class FittedModel(Fit):
         >>> share.replicates.shape
         (100, 1)
         """
+        check_arguments(FittedModel.bootstrap, locals())
         return bootstrap(
             self,
             n_sim,
@@ -442,6 +448,7 @@ class FittedModel(Fit):
         >>> m.check_convergence().message
         'all 12 starts reach the criterion 893.5502'
         """
+        check_arguments(FittedModel.check_convergence, locals())
         return check_convergence(self, n_starts, seed=seed, progress=progress)
 
     def pca(self) -> RandomEffectsPCA:
@@ -506,6 +513,7 @@ class FittedModel(Fit):
         >>> round(again.sigma, 2)
         0.67
         """
+        check_arguments(FittedModel.refit, locals())
         return FittedModel.of(refit(self, y))
 
     def update(
@@ -545,6 +553,7 @@ class FittedModel(Fit):
         >>> round(m.update(reml=False).deviance, 2)
         883.89
         """
+        check_arguments(FittedModel.update, locals())
         return FittedModel.of(update(self, formula, reml=reml, data=data, start=start))
 
     def summary(self) -> Summary:
@@ -638,6 +647,7 @@ def lmer(
     >>> round(m.sigma, 4), m.n_groups
     (0.6676, {'animal': 75})
     """
+    check_arguments(lmer, locals())
     return FittedModel.of(
         fit_model(
             formula,
@@ -690,6 +700,7 @@ def lm(
     >>> o.df_resid, round(o.sigma, 4)
     (287, 1.6808)
     """
+    check_arguments(lm, locals())
     return FittedModel.of(
         fit_model(
             formula,

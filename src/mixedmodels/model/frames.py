@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import attach, to_native
 from mixedmodels.errors import ModelError
@@ -66,8 +67,7 @@ def standard_errors(fit: Fit, ddf: str) -> tuple[Array, Array]:
     ModelError
         An unknown `ddf`.
     """
-    if ddf not in DDF:
-        raise ModelError(f"ddf={ddf!r} is not available; use one of {', '.join(map(repr, DDF))}")
+    check_choice("ddf", ddf, DDF)
     p, se = len(fit.beta), np.sqrt(np.diag(fit.vcov))
     if not fit.has_random:
         return se, np.full(p, float(fit.df_resid))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
+from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import covariate_table, evaluate_new, total_offset
 from mixedmodels.design.frame import (
@@ -397,8 +398,7 @@ def residuals(fit: Fit, kind: str = "response") -> Array:
         return fit.response - fit.fitted
     if kind == "marginal":
         return fit.response - fit.fixed_part
-    if kind not in KINDS:
-        raise ModelError(f"kind must be one of {', '.join(map(repr, KINDS))}, not {kind!r}")
+    check_choice("kind", kind, KINDS)
     if kind in ("standardized", "studentized"):
         return studentised(fit, leverage(fit))[kind == "studentized"]
     return fit.pearson_residuals if kind == "pearson" else fit.pearson_residuals / fit.sigma

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataWarning, ModelError
 from mixedmodels.likelihood.nested import NestedBlocks
@@ -69,8 +70,7 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
     >>> bool((mm.load(path).beta == m.beta).all())
     True
     """
-    if not isinstance(model, Fit):
-        raise ModelError(f"save() takes a fitted model, not {type(model).__name__}")
+    check_arguments(save, locals())
     if data and isinstance(model.rows, RowsNotKept):
         raise ModelError("data=True: this model was loaded from a file without its rows")
     arrays: Parts = {}
@@ -120,6 +120,7 @@ def load(path: str | os.PathLike[str]) -> FittedModel:
     >>> mm.load(path).n_groups
     {'animal': 75}
     """
+    check_arguments(load, locals())
     with archive.opened(Path(path)) as stored:
         _check_version(stored)
         return _restore(stored)

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments, check_choice
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError, require
-from mixedmodels.inference.compare import named_models
+from mixedmodels.inference.compare import Models, named_models
 from mixedmodels.inference.variance_explained import icc, r2
-from mixedmodels.model.frames import standard_errors
+from mixedmodels.model.fitted import FittedModel
+from mixedmodels.model.frames import DDF, standard_errors
 from mixedmodels.model.predict import check_level
 from mixedmodels.model.record import Fit
 from mixedmodels.output.layout import Block, Prose, Table, clean, shorten
@@ -126,6 +128,7 @@ class ModelTable(Printed):
         MissingDependencyError
             great_tables is not installed.
         """
+        check_arguments(ModelTable.gt, locals())
         gt = require("great_tables", "tables")
         import pandas as pd
 
@@ -150,10 +153,12 @@ class ModelTable(Printed):
 
     def to_html(self, title: str | None = None) -> str:
         """The table as HTML with its styles in place: browsers, Word and mail show it alike."""
+        check_arguments(ModelTable.to_html, locals())
         return str(self.gt(title).as_raw_html(inline_css=True))
 
     def to_latex(self, title: str | None = None) -> str:
         """The table as LaTeX (packages booktabs, caption, longtable)."""
+        check_arguments(ModelTable.to_latex, locals())
         text = str(self.gt(title).as_latex())
         for symbol, command in LATEX.items():
             text = text.replace(symbol, command)
@@ -182,6 +187,7 @@ class ModelTable(Printed):
         ModelError
             Another ending.
         """
+        check_arguments(ModelTable.save, locals())
         path = Path(path)
         if path.suffix == ".html":
             text = self.to_html(title)
@@ -203,7 +209,7 @@ def _escaped(cell: str) -> str:
 
 
 def tab_model(
-    *models: Any,
+    *models: FittedModel | Models,
     names: Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
     level: float = 0.95,
@@ -257,6 +263,7 @@ def tab_model(
     >>> print(mm.tab_model({"growth": m}).to_markdown().splitlines()[4])
     | time | 0.278 | 0.260 to 0.296 | <0.001 |
     """
+    check_arguments(tab_model, locals())
     given: Any = models[0] if len(models) == 1 and not isinstance(models[0], Fit) else models
     fits = list(named_models(given, "tab_model").items())
     if names is not None:
@@ -268,10 +275,7 @@ def tab_model(
     if len(heads) != len(fits):
         raise ModelError(f"tab_model got {len(heads)} names for {len(fits)} models")
     check_level(level)
-    if ddf not in ("satterthwaite", "kenward-roger", "none"):
-        raise ModelError(
-            f"ddf={ddf!r} is not available; use 'satterthwaite', 'kenward-roger' or 'none'"
-        )
+    check_choice("ddf", ddf, DDF)
     if isinstance(digits, bool) or not isinstance(digits, int) or digits < 1:
         raise ModelError(f"digits must be a whole number of at least 1, not {digits!r}")
     renamed = dict(labels or {})

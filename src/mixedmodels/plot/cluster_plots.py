@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.errors import ModelError
 from mixedmodels.explore.criteria import CRITERIA
 from mixedmodels.explore.trajectories import LETTERS, TrajectoryClusters
@@ -74,8 +75,8 @@ def clusters(
     >>> list(p.data["cluster"].cat.categories)
     ['A (40 %)', 'B (35 %)', 'C (25 %)']
     """
+    check_arguments(clusters, locals())
     p9 = drawing()
-    _check(found, "clusters")
     found = found if k is None else found.choose(k)
     partition, grid = found.partitions[found.k], found.grid
     share = partition.sizes / partition.sizes.sum()
@@ -150,10 +151,10 @@ def criteria(found: TrajectoryClusters, names: Sequence[str] | None = None) -> g
     >>> p.data.loc[p.data["best"], ["k", "criterion"]].values.tolist()
     [[2, 'Calinski Harabasz'], [3, 'BIC']]
     """
+    check_arguments(criteria, locals())
     import pandas as pd
 
     p9 = drawing()
-    _check(found, "criteria")
     if len(found.ks) < 2:
         raise ModelError("one number of clusters was tried; give cluster_trajectories several")
     wanted = list(CRITERIA) if names is None else list(names)
@@ -192,10 +193,3 @@ def _spoken(name: str) -> str:
     if name.startswith(("bic", "aic")):
         return name.upper().replace("AICC", "AICc")
     return name.replace("_", " ").title()
-
-
-def _check(found: Any, caller: str) -> None:
-    if not isinstance(found, TrajectoryClusters):
-        raise TypeError(
-            f"{caller} takes a result of mm.cluster_trajectories, not {type(found).__name__}"
-        )

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.compare import Criterion, Models, aictab, named_models
 from mixedmodels.inference.variance_explained import variance_parts
+from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.frames import tidy
 from mixedmodels.plot.columns import coded, distinct
 from mixedmodels.plot.theme import (
     BASE,
     INK,
     MUTED,
+    ON_COLOUR,
+    REST,
     Labels,
     canvas,
     colours,
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotnine import ggplot
 
-    from mixedmodels.model.fitted import FittedModel
 
 # models that can be told apart
 MOST_MODELS = 12
@@ -36,8 +39,8 @@ MOST_MODELS = 12
 ROW = 0.38
 # longest names of models in a legend and beside a bar, in characters
 LONG, LABEL = 70, 34
-# least share that has room for its number; colour of the residual
-READABLE, RESIDUAL = 0.05, "#C4C4C4"
+# least share that has room for its number
+READABLE = 0.05
 
 
 def coefficients(
@@ -83,6 +86,7 @@ def coefficients(
     >>> len(p.data)
     10
     """
+    check_arguments(coefficients, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -188,6 +192,7 @@ def model_weights(
     >>> p.data["delta"].round(2).tolist()
     [0.0, 28.39]
     """
+    check_arguments(model_weights, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -250,13 +255,14 @@ def variance_partition(*models: FittedModel | Models, labels: Labels = None) -> 
     >>> p.data[["source", "share"]].round(3).values.tolist()
     [['fixed effects', 0.619], ['animal', 0.322], ['residual', 0.059]]
     """
+    check_arguments(variance_partition, locals())
     import pandas as pd
 
     p9 = drawing()
     named = _named(models, "variance_partition")
     rows: list[tuple[int, str, float, float]] = []
     for k, m in enumerate(named.values()):
-        parts = variance_parts(m, 1.0, "variance_partition")
+        parts = variance_parts(m, 1.0)
         every = [("fixed effects", parts.fixed), *parts.groups.items()]
         every.append(("residual", parts.residual))
         rows += [(k, source, value, value / parts.total) for source, value in every]
@@ -283,8 +289,8 @@ def variance_partition(*models: FittedModel | Models, labels: Labels = None) -> 
     )
     plot += p9.geom_col(position=p9.position_stack(reverse=True), width=0.6, alpha=0.85)
     middle = p9.position_stack(vjust=0.5, reverse=True)
-    plot += p9.geom_text(p9.aes(label="text"), position=middle, size=9, color=INK)
-    plot += p9.scale_fill_manual(values=[*colours(len(sources) - 1), RESIDUAL])
+    plot += p9.geom_text(p9.aes(label="text"), position=middle, size=9, color=ON_COLOUR)
+    plot += p9.scale_fill_manual(values=[*colours(len(sources) - 1), REST])
     plot += p9.scale_y_continuous(expand=(0, 0), breaks=[0, 0.25, 0.5, 0.75, 1])
     plot += p9.coord_flip()
     plot += p9.theme(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.model.predict import check_level
 from mixedmodels.plot.columns import (
     MOST_LINES,
@@ -96,6 +97,7 @@ def trajectories(
     >>> sorted(p.data.columns)
     ['by', 'id', 'line', 'response', 'time']
     """
+    check_arguments(trajectories, locals())
     p9 = drawing()
     shown, n_groups = read_rows(data, time, response, by, id)
     frame = shown.frame
@@ -189,6 +191,7 @@ def means(
     2  14.0  75     10.84     10.46      11.21
     3  21.0  72     13.51     12.99      14.03
     """
+    check_arguments(means, locals())
     check_level(level)
     p9 = drawing()
     shown, n_groups = read_rows(data, time, response, by)

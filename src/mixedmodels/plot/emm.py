@@ -9,6 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.emm_grid import EmmGrid
@@ -88,9 +89,8 @@ def emmeans(
     >>> p.data["name"].tolist()
     ['1', '2', '3', '4', '5']
     """
+    check_arguments(emmeans, locals())
     p9 = drawing()
-    if not isinstance(grid, EmmGrid):
-        raise TypeError(f"emmeans takes a result of mm.emmeans, not {type(grid).__name__}")
     frame, groups = _means(grid)
     wrong = _add_arrows(frame, grid, groups, adjust) if arrows and grid.scale is None else 0
     names = [v.name for v in grid.variables if v.name not in grid.by]

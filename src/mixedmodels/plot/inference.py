@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.bootstrap import Bootstrap, Kind
@@ -64,6 +65,7 @@ def profile_zeta(pr: LikelihoodProfile, *, level: float = 0.95, labels: Labels =
     >>> m = mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.profile_zeta(mm.profile(m, "sd_Intercept|animal"))
     """
+    check_arguments(profile_zeta, locals())
     p9 = drawing()
     curves, limits, names = _profiles(pr, level, labels)
     plot = canvas(
@@ -111,6 +113,7 @@ def profile_density(pr: LikelihoodProfile, *, level: float = 0.95, labels: Label
     >>> m = mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.profile_density(mm.profile(m, ["sigma", "time"]))
     """
+    check_arguments(profile_density, locals())
     p9 = drawing()
     curves, limits, names = _profiles(pr, level, labels)
     plot = canvas(
@@ -128,12 +131,12 @@ def profile_density(pr: LikelihoodProfile, *, level: float = 0.95, labels: Label
     return plot + wrapped("parameter", names, scales="free")
 
 
-def _profiles(pr: Any, level: float, labels: Labels) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+def _profiles(
+    pr: LikelihoodProfile, level: float, labels: Labels
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Smooth curves, limits, and the number of parameters that have a profile."""
     import pandas as pd
 
-    if not isinstance(pr, LikelihoodProfile):
-        raise TypeError(f"a profile of mm.profile is needed, not a {type(pr).__name__}")
     table = nw.from_native(pr.frame(), eager_only=True)
     parameter = np.array(table["parameter"].to_list())
     value, zeta, density = (table[c].to_numpy() for c in ("value", "zeta", "density"))
@@ -226,11 +229,10 @@ def bootstrap_density(
     >>> len(p.data)
     50
     """
+    check_arguments(bootstrap_density, locals())
     import pandas as pd
 
     p9 = drawing()
-    if not isinstance(b, Bootstrap):
-        raise TypeError(f"bootstrap_density takes a result of m.bootstrap, not {type(b).__name__}")
     wanted = list(b.names) if names is None else list(names)
     unknown = [name for name in wanted if name not in b.names]
     if unknown or not wanted:

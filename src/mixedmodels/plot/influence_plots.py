@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.influence import Hold
@@ -79,6 +80,7 @@ def influence(
     >>> p.data.nlargest(2, "cooks_distance")["name"].tolist()
     ['59172', '58877']
     """
+    check_arguments(influence, locals())
     p9 = drawing()
     table = nw.from_native(influence_of(m, group, hold=hold), eager_only=True)
     frame, n = _frame(table, table["cooks_distance"].to_numpy())
@@ -144,6 +146,7 @@ def dfbetas(
     >>> list(p.data["term"].cat.categories)
     ['Intercept', 'time']
     """
+    check_arguments(dfbetas, locals())
     p9 = drawing()
     names = m.term_names
     if len(names) > MOST_TERMS:
@@ -220,6 +223,7 @@ def residuals_leverage(m: Fit) -> ggplot:
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.residuals_leverage(m)
     """
+    check_arguments(residuals_leverage, locals())
     p9 = drawing()
     table = nw.from_native(influence_of(m), eager_only=True)
     frame, n = _frame(table, table["cooks_distance"].to_numpy())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.explore.columns import counted
@@ -78,8 +79,8 @@ def group_intervals(fits: LmList, *, level: float = 0.95, labels: Labels = None)
     >>> len(p.data), list(p.data["term"].cat.categories)
     (150, ['Intercept', 'time'])
     """
+    check_arguments(group_intervals, locals())
     check_level(level)
-    _check_list(fits, "group_intervals")
     known = np.flatnonzero(np.isfinite(fits.fits.unit_errors).all(axis=1))
     if not len(known) or not fits.df_resid:
         raise ModelError("no group has rows enough for a regression of its own with an error")
@@ -144,10 +145,10 @@ def compare_lists(
     >>> p.data["best"].value_counts().to_dict()
     {'quadratic': 72, 'linear': 0}
     """
+    check_arguments(compare_lists, locals())
     import pandas as pd
 
     p9 = drawing()
-    _check_list(first, "compare_lists")
     table = nw.from_native(first.compare(second, criterion, names), eager_only=True)
     columns = [f"{criterion}_{name}" for name in names]
     x, y = (table[column].to_numpy() for column in columns)
@@ -177,11 +178,6 @@ def compare_lists(
     plot += p9.geom_point(size=1.8, alpha=0.75)
     plot += p9.scale_color_manual(values=[ACCENT, BASE], drop=False)
     return plot
-
-
-def _check_list(fits: Any, caller: str) -> None:
-    if not isinstance(fits, LmList):
-        raise TypeError(f"{caller} takes a result of mm.lm_list, not {type(fits).__name__}")
 
 
 # --- partial pooling ------------------------------------------------------------------------------
@@ -225,6 +221,7 @@ def shrinkage(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggp
           x  x_model      y  y_model
     0  6.23    6.619  0.319     0.29
     """
+    check_arguments(shrinkage, locals())
     k = factor_of(m, group)
     names = kept_names(m, k)
     centre = fixed_values(m, names)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments, suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import column_values
 from mixedmodels.errors import ModelError
@@ -83,6 +83,7 @@ def calibration(m: Fit, *, labels: Labels = None) -> ggplot:
     >>> len(p.data)
     594
     """
+    check_arguments(calibration, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -177,6 +178,7 @@ def conditional(
     >>> p.data["level"].nunique()
     75
     """
+    check_arguments(conditional, locals())
     p9 = drawing()
     check_variable(m, x)
     k = factor_of(m, group)
@@ -236,8 +238,7 @@ def check_variable(m: Fit, x: str) -> None:
         [*formula.fixed_variables, *(v for t in formula.random for v in t.variables)]
     )
     if x not in own:
-        near = get_close_matches(str(x), own, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = suggestion(x, own)
         known = ", ".join(own) or "it has none"
         raise ModelError(
             f"predictions of {quoted(m.formula)} do not depend on {x!r}{hint}; its columns: {known}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.model.predict import residuals as residuals_of
 from mixedmodels.model.record import Fit
@@ -73,6 +74,7 @@ def qq(m: Fit) -> ggplot:
     >>> bool(p.data["inside"].all())
     True
     """
+    check_arguments(qq, locals())
     values = residuals_of(m, "scaled")
     ranks = positions(len(values))
     band = model_band(m, partial(_ordered, ranks=ranks), independent_band(ranks, len(values)))
@@ -147,6 +149,7 @@ def residual_distribution(m: Fit) -> ggplot:
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.residual_distribution(m)
     """
+    check_arguments(residual_distribution, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -217,6 +220,7 @@ def qq_random(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggp
     >>> list(p.data["panel"].cat.categories)
     ['animal: Intercept', 'animal: time']
     """
+    check_arguments(qq_random, locals())
     import pandas as pd
 
     terms = alive_terms(m, group)

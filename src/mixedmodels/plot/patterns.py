@@ -9,6 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.design.frame import column_names, column_values
 from mixedmodels.plot.columns import (
     MOST_GROUPS,
@@ -68,6 +69,7 @@ def missingness(
     >>> p.data[["column", "state", "n"]].values.tolist()
     [['x', 'observed', 2], ['y', 'observed', 2], ['x', 'missing', 1], ['y', 'observed', 1]]
     """
+    check_arguments(missingness, locals())
     names = list(columns) if columns is not None else list(column_names(data))
     there = np.column_stack([_there(data, name) for name in names])
     shown = [title(name, labels) for name in names]
@@ -110,6 +112,7 @@ def dropout(
     >>> p.data.loc[p.data["state"] == "missing", ["column", "n"]].values.tolist()
     [['21', 3]]
     """
+    check_arguments(dropout, locals())
     shown = collect(
         data,
         numbers={"response": response},

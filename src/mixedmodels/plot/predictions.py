@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.emm_grid import EmmGrid
 from mixedmodels.inference.emmeans import emmeans
@@ -106,6 +107,7 @@ def marginal(
     0    0.0        7.36      7.07       7.65
     59  21.0       13.19     12.70      13.69
     """
+    check_arguments(marginal, locals())
     table, column, tone = _predictions(m, x, by, level, ddf, weights)
     drawn = some_rows(m.n_obs, MOST_POINTS)
     plot = _plot(m, table, x, by, labels, level, sample_note(len(drawn), m.n_obs))
@@ -156,6 +158,7 @@ def effects(
     >>> len(p.data)
     20
     """
+    check_arguments(effects, locals())
     table, column, _ = _predictions(m, x, by, level, ddf, weights)
     return _plot(m, table, x, by, labels, level, "") + _layers(table, column, by)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.compare import quoted
@@ -81,6 +82,7 @@ def caterpillar(
     >>> len(p.data), list(p.data["term"].cat.categories)
     (150, ['Intercept', 'time'])
     """
+    check_arguments(caterpillar, locals())
     check_level(level)
     k = factor_of(m, group)
     factor = m.design.groups[k]
@@ -223,6 +225,7 @@ def random_pairs(m: Fit, group: str | None = None, *, labels: Labels = None) -> 
     >>> len(p.data)
     75
     """
+    check_arguments(random_pairs, locals())
     p9 = drawing()
     k = factor_of(m, group)
     if group is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.model.predict import residuals as residuals_of
@@ -94,6 +95,7 @@ def residuals(
     >>> p.data.groupby("x")["residual"].mean().round(2).to_dict()
     {0.0: 0.34, 7.0: -0.2, 14.0: -0.61, 21.0: 0.49}
     """
+    check_arguments(residuals, locals())
     p9 = drawing()
     values = residuals_of(m, kind)
     x = m.fitted if against is None else column_of(m, against)
@@ -149,6 +151,7 @@ def scale_location(m: Fit, against: str | None = None, *, labels: Labels = None)
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.scale_location(m)
     """
+    check_arguments(scale_location, locals())
     values = np.sqrt(np.abs(residuals_of(m, "scaled")))
     x = m.fitted if against is None else column_of(m, against)
     if is_labels(x):
@@ -217,6 +220,7 @@ def autocorrelation(
     1    2  147        -0.46
     2    3   72         0.20
     """
+    check_arguments(autocorrelation, locals())
     import pandas as pd
 
     p9 = drawing()

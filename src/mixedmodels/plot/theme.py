@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.errors import require
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ Labels: TypeAlias = Mapping[str, str] | None
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # one series: points and lines; what is laid over them; what stands behind
 BASE, ACCENT, INK, MUTED, FAINT = "#0072B2", "#D55E00", "#222222", "#8A8A8A", "#E3E3E3"
+# text and rests on coloured bars: no pure greys, which dark pages turn over
+ON_COLOUR, REST = "#222223", "#C4C4C3"
 # ends and middle of a scale with a neutral zero
 NEGATIVE, NEUTRAL, POSITIVE = "#D55E00", "#F7F7F7", "#0072B2"
 # longest text of a label, in characters
@@ -60,6 +63,7 @@ def theme_mixedmodels(base_size: float = 11.0) -> theme_type:
     >>> piglets = mm.datasets.load("piglets")
     >>> p = p9.ggplot(piglets, p9.aes("time", "BW")) + p9.geom_point() + mm.plot.theme_mixedmodels()
     """
+    check_arguments(theme_mixedmodels, locals())
     p9 = drawing()
     small = 0.85 * base_size
     look: theme_type = p9.theme_bw(base_size=base_size) + p9.theme(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError
 from mixedmodels.explore.correlations import TimeCorrelations
@@ -80,6 +81,7 @@ def scatter_matrix(
     >>> len(p.data)
     441
     """
+    check_arguments(scatter_matrix, locals())
     p9 = drawing()
     from mizani.breaks import breaks_extended
 
@@ -225,6 +227,7 @@ def correlations(found: TimeCorrelations | ImpliedCorrelations, *, labels: Label
     >>> mm.plot.correlations(found).data["text"].tolist()[:4]
     ['1.00', '0.83', '0.72', '0.66']
     """
+    check_arguments(correlations, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -266,14 +269,9 @@ def correlations(found: TimeCorrelations | ImpliedCorrelations, *, labels: Label
     return plot + wrapped("panel", len(parts)) + size(8.4, 4.4)
 
 
-def _matrices(found: Any) -> dict[str, Array]:
+def _matrices(found: TimeCorrelations | ImpliedCorrelations) -> dict[str, Array]:
     if isinstance(found, TimeCorrelations):
         return {"observed": found.correlation}
-    if not isinstance(found, ImpliedCorrelations):
-        raise TypeError(
-            "correlations takes a result of mm.time_correlations or mm.implied_correlations, not "
-            f"{type(found).__name__}"
-        )
     implied = {"implied by the model": found.correlation}
     if found.observed is None:
         return implied

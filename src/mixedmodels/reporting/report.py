@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mixedmodels.arguments import check_arguments
 from mixedmodels.errors import ModelError
+from mixedmodels.inference.compare import Models
+from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.predict import check_level
 from mixedmodels.plot.theme import drawing
 from mixedmodels.reporting.checks import checks_section
@@ -23,10 +26,6 @@ from mixedmodels.reporting.methods import methods_section
 from mixedmodels.reporting.overview import overview_section
 from mixedmodels.reporting.predictions import predictions_section
 from mixedmodels.reporting.study import study_of
-
-if TYPE_CHECKING:
-    from mixedmodels.inference.compare import Models
-    from mixedmodels.model.fitted import FittedModel
 
 SECTIONS = (
     ("overview", "Overview", overview_section),
@@ -68,6 +67,7 @@ class Report:
         OSError
             The file cannot be written.
         """
+        check_arguments(Report.save, locals())
         check_path(path)
         Path(path).write_text(self.html, encoding="utf-8")
 
@@ -150,6 +150,7 @@ def report(
     >>> mm.report(m, title="Growth of piglets", path="piglets.html")  # doctest: +SKIP
     <Report 'Growth of piglets', ... kB: .save(path)>
     """
+    check_arguments(report, locals())
     drawing()
     check_level(level)
     if path is not None:

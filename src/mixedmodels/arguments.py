@@ -1,0 +1,227 @@
+"""Arguments of public functions: checked against their annotations, near misses suggested."""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from mixedmodels.errors import ArgumentError, ModelError
+
+# what a class is called in a message, and where one comes from
+SOURCES = {
+    "Fit": "a fitted model (of mm.lmer or mm.lm)",
+    "FittedModel": "a fitted model (of mm.lmer or mm.lm)",
+    "Bootstrap": "a bootstrap (of m.bootstrap)",
+    "EmmGrid": "marginal means (of mm.emmeans or mm.emtrends)",
+    "ImpliedCorrelations": "correlations (of mm.implied_correlations)",
+    "LikelihoodProfile": "a profile (of mm.profile)",
+    "LmList": "a list of regressions (of mm.lm_list)",
+    "ModelCheck": "a check (of mm.check_model)",
+    "TimeCorrelations": "correlations (of mm.time_correlations)",
+    "TrajectoryClusters": "clusters (of mm.cluster_trajectories)",
+}
+
+
+class Kind(NamedTuple):
+    """What an annotation allows: a test and its words; `choices` where these can be listed."""
+
+    allows: Callable[[Any], bool]
+    words: str
+    choices: tuple[str, ...] = ()
+    item: Callable[[Any], bool] | None = None  # of a list or a dict, what each must be
+
+
+def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are not what the annotations of the function say.
+
+    Parameters
+    ----------
+    function : callable
+        Its annotations are the rule.
+    given : mapping of str to object
+        Arguments by name: ``locals()`` in the first line of the function.
+
+    Raises
+    ------
+    ArgumentError
+        A value of a kind that the function cannot use.
+    ModelError
+        A text that is not among the choices; a near miss is suggested.
+    """
+    for name, (kind, many) in _kinds(function).items():
+        for value in given[name] if many else (given[name],):
+            if not kind.allows(value):
+                raise _refusal(f"{function.__name__}(): {name}", kind, value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Refuse what is not among the choices.
+
+    Raises
+    ------
+    ArgumentError
+        Not a string at all.
+    ModelError
+        A text that is not among the choices; a near miss is suggested.
+    """
+    kind = _one_of(tuple(choices))
+    if not kind.allows(value):
+        raise _refusal(name, kind, value)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not (_is_whole(value) and value >= least):
+        words = f"a whole number of at least {least}"
+        raise _refusal(name, Kind(_is_whole, words), value)
+
+
+def suggestion(name: Any, known: Iterable[Any]) -> str:
+    """The hint at a near miss, with a space before it, or nothing."""
+    texts = [str(one) for one in known]
+    same = [text for text in texts if text.casefold() == str(name).casefold()]
+    near = same or get_close_matches(str(name), texts, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def described(value: Any) -> str:
+    """A value in a message: small ones as they are, others by their kind."""
+    if value is None or isinstance(value, str | bytes | Real | complex):
+        text = repr(value)
+        return text if len(text) <= 40 else f"{text[:36]}...{text[-1]}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _refusal(subject: str, kind: Kind, value: Any) -> ModelError:
+    known = isinstance(value, str) and kind.choices
+    hint = suggestion(value, kind.choices) if known else ""
+    make = ModelError if known or (kind.allows is _is_whole and _is_whole(value)) else ArgumentError
+    return make(f"{subject} must be {kind.words}, not {described(value)}{_odd(kind, value)}{hint}")
+
+
+def _odd(kind: Kind, value: Any) -> str:
+    """Which of several values cannot be used."""
+    if kind.item is None or not isinstance(value, list | tuple | dict):
+        return ""
+    named = value.items() if isinstance(value, dict) else enumerate(value)
+    odd = ((name, one) for name, one in named if not kind.item(one))
+    return next((f" in which {name!r} is {described(one)}" for name, one in odd), "")
+
+
+@cache
+def _kinds(function: Callable[..., Any]) -> dict[str, tuple[Kind, bool]]:
+    """What each annotated parameter allows, and whether it stands for many (``*models``)."""
+    code = function.__code__
+    annotations = {
+        name: hint for name, hint in function.__annotations__.items() if name != "return"
+    }
+    holder = types.SimpleNamespace(__annotations__=annotations)
+    hints = get_type_hints(holder, function.__globals__)
+    many = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & 4 else ""
+    return {name: (_kind(hint), name == many) for name, hint in hints.items()}
+
+
+def _kind(hint: Any) -> Kind:
+    """What a type allows; what is not known here is allowed."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _any_of([_kind(part) for part in inner])
+    if origin is Literal:
+        return _one_of(inner)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(*map(_kind, inner))
+    if origin in (Sequence, Iterable):
+        return _items(_kind(inner[0]))
+    if isinstance(origin, type) and issubclass(origin, Callable):  # type: ignore[arg-type]
+        return Kind(callable, "a function")
+    return _SIMPLE.get(hint) or _class(hint)
+
+
+def _class(hint: Any) -> Kind:
+    name = getattr(hint, "__name__", "")
+    if name in SOURCES:
+        return Kind(lambda value: isinstance(value, hint), SOURCES[name])
+    if isinstance(hint, type) and hint.__module__.startswith("numpy.random"):
+        return Kind(lambda value: isinstance(value, hint), f"a {name}")
+    return _ANYTHING
+
+
+def _any_of(kinds: list[Kind]) -> Kind:
+    words = list(dict.fromkeys(kind.words for kind in kinds if kind.words))
+    words.sort(key="None".__eq__)  # last
+    listed = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+    choices = tuple(choice for kind in kinds for choice in kind.choices)
+    item = next((kind.item for kind in kinds if kind.item), None)
+    return Kind(lambda value: any(kind.allows(value) for kind in kinds), listed, choices, item)
+
+
+def _one_of(choices: tuple[str, ...]) -> Kind:
+    quoted = [repr(choice) for choice in choices]
+    words = " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
+    return Kind(lambda value: isinstance(value, str) and value in choices, words, choices)
+
+
+def _mapping(key: Kind, value: Kind) -> Kind:
+    def allows(given: Any) -> bool:
+        return isinstance(given, Mapping) and all(
+            key.allows(k) and value.allows(v) for k, v in given.items()
+        )
+
+    words = f"a dict of names to {_PLURALS.get(value.words) or 'values'}"
+    return Kind(allows, words, item=value.allows)
+
+
+def _items(item: Kind) -> Kind:
+    def allows(given: Any) -> bool:
+        if isinstance(given, str | bytes | Mapping | set | frozenset) or _is_table(given):
+            return False
+        if not isinstance(given, Iterable):
+            return False
+        return not hasattr(given, "__len__") or all(map(item.allows, given))
+
+    words = f"a list of {_PLURALS.get(item.words) or 'values'}"
+    return Kind(allows, words, item=item.allows)
+
+
+def _is_table(value: Any) -> bool:
+    return hasattr(value, "columns") or hasattr(value, "column_names")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+
+
+_ANYTHING = Kind(lambda value: True, "")  # noqa: ARG005
+_SIMPLE: dict[Any, Kind] = {
+    type(None): Kind(lambda value: value is None, "None"),
+    bool: Kind(_is_flag, "True or False"),
+    int: Kind(_is_whole, "a whole number"),
+    float: Kind(_is_number, "a number"),
+    str: Kind(lambda value: isinstance(value, str), "a string"),
+    os.PathLike: Kind(lambda value: isinstance(value, os.PathLike), "a path"),
+}
+_PLURALS = {
+    "a string": "strings",
+    "a number": "numbers",
+    "a whole number": "whole numbers",
+    SOURCES["Fit"]: "fitted models",
+}
