@@ -147,7 +147,7 @@ def test_rows_are_filtered_by_a_word(seen: dict[str, Any]) -> None:
 
 
 def test_code_unfolds_by_keyboard(seen: dict[str, Any]) -> None:
-    assert len(seen["folding"]) > 15
+    assert len(seen["folding"]) == 6
     assert all(states == [False, True] for states in seen["folding"])
 
 
@@ -180,6 +180,7 @@ def test_light_dark_narrow_paper(seen: dict[str, Any]) -> None:
     assert paper < 100 < 600 < ink
     assert seen["print"]["background"] == "rgb(255, 255, 255)"
     assert seen["print"]["hidden"]
+    assert seen["print"]["width"] <= 794
     assert seen["narrow"] <= 390
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mixedmodels.inference.compare import anova
 from mixedmodels.inference.variance_explained import icc, r2
 from mixedmodels.plot import caterpillar, coefficients, random_pairs, variance_partition
+from mixedmodels.plot.random import MOST_LEVELS
 from mixedmodels.reporting.equation import equation
 from mixedmodels.reporting.html import (
     code,
@@ -21,9 +22,6 @@ from mixedmodels.reporting.html import (
 from mixedmodels.reporting.live import intervals_data
 from mixedmodels.reporting.study import Study, attempt
 from mixedmodels.reporting.svg import picture
-
-# levels whose random effects a picture of a page can name
-MOST_LEVELS = 120
 
 
 def model_section(s: Study) -> str:
@@ -90,17 +88,15 @@ def _variances(s: Study) -> str:
 def _levels(s: Study, k: int) -> str:
     group = s.m.design.groups[k]
     title = name(s.title(group.name))
-    if len(group.levels) > MOST_LEVELS:
-        return paragraph(
-            f"{title} has {len(group.levels)} levels, too many for a picture with names: "
-            "<code>m.ranef()</code> lists them."
-        )
     step = s.plot(caterpillar, "m", group=group.name, level=s.level)
     alt = (
         f"Conditional modes of the random effects of each {s.title(group.name)}, in order, with "
         f"{100 * s.level:g} % intervals."
     )
     caption = f"Random effects of each {title} with {100 * s.level:g} % intervals."
+    if len(group.levels) > MOST_LEVELS:
+        caption += f" {MOST_LEVELS} of {len(group.levels):,} are drawn; <code>m.ranef()</code> "
+        caption += "lists them all."
     live = intervals_data(step.value, s.title(group.name))
     out = figure(picture(step.value, f"fig-caterpillar-{k}", alt), caption, step.code, live)
     if 1 < sum(len(term.names) for term in group.terms) <= 3 and not s.m.is_singular:

@@ -80,7 +80,8 @@ def _trajectories(s: Study) -> str:
         f"each {s.title(str(s.id))} and a thick line for the mean{panels}."
     )
     caption = f"{name(s.title(str(s.response)))} of each {name(s.title(str(s.id)))}, and the mean."
-    live = lines_data(step.value, labels(s.data, str(s.id), "id").levels, s.title(str(s.id)))
+    names, by = labels(s.data, str(s.id), "id").levels, s.title(s.by) if s.by else ""
+    live = lines_data(step.value, names, s.title(str(s.id)), by)
     return figure(picture(step.value, "fig-trajectories", alt), caption, step.code, live)
 
 

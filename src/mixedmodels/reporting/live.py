@@ -24,7 +24,7 @@ MOST_POINTS = 30_000
 DIGITS = 5
 
 
-def lines_data(plot: ggplot, names: Sequence[object], what: str) -> str:
+def lines_data(plot: ggplot, names: Sequence[object], what: str, by: str = "") -> str:
     """The lines of `mm.plot.trajectories`, the same ones, and their means.
 
     Parameters
@@ -34,6 +34,8 @@ def lines_data(plot: ggplot, names: Sequence[object], what: str) -> str:
         Of the subjects, in the order of the categories of the plot.
     what : str
         What a line is.
+    by : str, optional
+        What a panel is.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def lines_data(plot: ggplot, names: Sequence[object], what: str) -> str:
             for _, part in own.groupby("line", observed=True)
         ]
         middle = _points(means[codes_of(means, "by") == k], places)
-        panels.append({"name": _plain(head), "color": tint, "lines": drawn, "mean": middle})
+        head = f"{by}: {_plain(head)}" if head else ""
+        panels.append({"name": _text(head), "color": tint, "lines": drawn, "mean": middle})
     axes = {"x": _plain(plot.labels.x), "y": _plain(plot.labels.y), "scale": at, "ticks": ticks}
     return _data(
         {"kind": "lines", "what": _text(what), **axes, "at": places.tolist(), "panels": panels}

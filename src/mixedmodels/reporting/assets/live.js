@@ -122,7 +122,9 @@
     const few = data.scale === "numbers" && data.at.length < 9;
     const labels = data.ticks
       ? { values: (u, splits) => splits.map((v) => data.ticks[v] || ""), incrs: [1, 2, 5, 10, 20, 50] }
-      : few ? { splits: () => data.at } : {};
+      : data.scale === "dates" && data.at.every((t) => t % 86400 === 0)
+        ? { values: "{YYYY}-{MM}-{DD}", space: 90 }
+        : few ? { splits: () => data.at } : {};
     charts = data.panels.map((p, k) => {
       const alpha = Math.min(0.9, Math.max(0.25, 5 / Math.sqrt(p.lines.length || 1)));
       const stroke = (u, i) => {

@@ -51,6 +51,16 @@
     });
     table.parentNode.parentNode.insertBefore(label, table.parentNode);
   }
+  // what does not fit scrolls, by keyboard too
+  function reachable(box) {
+    if (box.scrollWidth > box.clientWidth) { box.tabIndex = 0; } else { box.removeAttribute("tabindex"); }
+  }
+  if (window.ResizeObserver) {
+    var observer = new ResizeObserver(function (changes) {
+      changes.forEach(function (change) { reachable(change.target); });
+    });
+    document.querySelectorAll(".picture").forEach(function (box) { observer.observe(box); });
+  }
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("table.filtered").forEach(filtered);
 })();
