@@ -345,6 +345,18 @@ def _matrices(
     return matrices, specs
 
 
+def source_columns(formula: ParsedFormula, columns: Columns) -> Matrices:
+    """Columns and their names of each source of a formula, whether or not they are finite.
+
+    Raises
+    ------
+    FormulaError
+        A part that formulaic cannot evaluate.
+    """
+    sources = {formula.fixed: None} | {term.columns: None for term in formula.random}
+    return _matrices(tuple(sources), columns, formula.labels)[0]
+
+
 def _bare_numbers(source: str, columns: Columns) -> tuple[str, ...] | None:
     """Names of the columns, if a source is a sum of numeric columns; the most common one is."""
     if BARE.fullmatch(source) is None:

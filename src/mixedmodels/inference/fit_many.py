@@ -1,57 +1,72 @@
-"""One model for each of many segments or responses, in processes; only estimates are kept."""
+"""One model for each of many segments or responses; only estimates are kept."""
 
 from __future__ import annotations
 
-import os
-import warnings
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+from numpy.typing import NDArray
 
+from mixedmodels.arguments import check_arguments, check_choice
 from mixedmodels.arrays import Array
-from mixedmodels.design.frame import column_names, frame_kind, read, snapshot, to_native
+from mixedmodels.design.contrasts import with_contrasts
+from mixedmodels.design.frame import (
+    column_names,
+    frame_kind,
+    read,
+    snapshot,
+    to_native,
+)
+from mixedmodels.design.levels import Numeric
+from mixedmodels.design.segments import response_of, tabulate
+from mixedmodels.design.storage import read_column
 from mixedmodels.engines.sums import cell_codes
 from mixedmodels.errors import (
     ConvergenceWarning,
     DataError,
     MixedModelsError,
-    MixedModelsWarning,
     ModelError,
     SingularFitWarning,
     warn,
 )
 from mixedmodels.formula.parse import parse
-from mixedmodels.inference import parameters
-from mixedmodels.model.fit import fit_model, refit
-from mixedmodels.model.frames import standard_errors
+from mixedmodels.formula.terms import ParsedFormula
+from mixedmodels.inference.batch_fits import OneModel
+from mixedmodels.inference.segment_fits import Part, fit_outcomes, fit_segments
+from mixedmodels.inference.single_fits import (
+    TASK,
+    Options,
+    Task,
+    each_outcome,
+    each_segment,
+    first_fit,
+    in_jobs,
+)
+from mixedmodels.model.fit import read_columns
+from mixedmodels.model.frames import DDF
 from mixedmodels.model.predict import check_level
-from mixedmodels.model.record import Fit
 from mixedmodels.progress import replicate_bar
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
 
-# models of one task, and from how many tasks processes pay for their start
-TASK = 100
-MANY = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _One:
-    """Estimates of one model, or why there are none."""
-
-    terms: list[str]
-    beta: Array
-    std_error: Array
-    df: Array
-    parameters: list[str]
-    variances: Array
-    figures: dict[str, Any]
-    failure: str | None
+# what `glance` shows of a model that could not be fitted
+NO_FIGURES: dict[str, Any] = {
+    "n_obs": None,
+    "n_params": None,
+    "sigma": math.nan,
+    "loglik": math.nan,
+    "aic": math.nan,
+    "bic": math.nan,
+    "converged": False,
+    "is_singular": False,
+}
+# rows of outcomes of their own missing values that are laid side by side
+MOST_STACKED = 5_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -70,7 +85,7 @@ class ManyFits:
     formula: str
     labels: dict[str, list[Any]]
     kind: Any
-    results: tuple[_One, ...]
+    results: tuple[OneModel, ...]
 
     def __len__(self) -> int:
         return len(self.results)
@@ -107,6 +122,7 @@ class ManyFits:
         ModelError
             A level outside (0, 1).
         """
+        check_arguments(ManyFits.tidy, locals())
         check_level(level)
         estimate, se, df = (self._joined(name) for name in ("beta", "std_error", "df"))
         known = ~np.isnan(df)
@@ -144,17 +160,20 @@ class ManyFits:
         return self._frame([len(one.parameters) for one in self.results], columns)
 
     def glance(self) -> Any:
-        """One row per model that was fitted.
+        """One row per model.
 
         Returns
         -------
         frame
-            The labels, and n_obs, n_params, sigma, loglik, aic, bic, converged, is_singular.
+            The labels, and n_obs, n_params, sigma, loglik, aic, bic, converged, is_singular, error:
+            why there is no model, else missing.
         """
-        done = [one.figures for one in self.results if one.failure is None]
-        names = list(done[0]) if done else []
-        columns = {name: [figures[name] for figures in done] for name in names}
-        return self._frame([int(one.failure is None) for one in self.results], columns)
+        columns = {
+            name: [one.figures.get(name, lost) for one in self.results]
+            for name, lost in NO_FIGURES.items()
+        }
+        columns["error"] = [one.failure for one in self.results]
+        return self._frame([1] * len(self), columns)
 
     def _joined(self, name: str) -> Array:
         return np.concatenate([np.empty(0), *(getattr(one, name) for one in self.results)])
@@ -183,6 +202,12 @@ def fit_many(
 ) -> ManyFits:
     """Fit one model to each segment of the data, or to each of many responses.
 
+    Models with one grouping factor are fitted side by side in batches; each ends at the optimum
+    that `mixedmodels.lmer` finds. What a batch does not take is fitted by itself: several grouping
+    factors, ``scale()`` or ``poly()`` (each segment has its own), segments without some level of a
+    factor, columns that nearly determine each other, too few rows, a search that does not end at a
+    certified optimum, Kenward and Roger's degrees of freedom.
+
     Parameters
     ----------
     formula : str
@@ -200,8 +225,9 @@ def fit_many(
     ddf : {"satterthwaite", "kenward-roger", "none"}
         Degrees of freedom of the coefficients.
     n_jobs : int, optional
-        Processes, through joblib, whose ``parallel_config`` chooses Dask, Ray or Spark instead. By
-        default all processors for 500 models or more, else this process.
+        Processes for the models that are fitted by themselves, through joblib, whose
+        ``parallel_config`` or ``parallel_backend`` chooses Dask, Ray or Spark instead. By default
+        all processors for 500 such models or more, else this process.
     progress : bool, optional
         Show a progress bar; by default where somebody watches and it takes long.
 
@@ -237,25 +263,32 @@ def fit_many(
     0      1  Intercept     7.402
     1      1       time     0.289
     """
+    check_arguments(fit_many, locals())
     if (by is None) == (responses is None):
         raise ModelError("give by= (columns of segments) or responses= (columns of outcomes)")
+    check_choice("ddf", ddf, DDF)
     data = snapshot(data)
-    options = {"reml": reml, "weights": weights, "offset": offset, "contrasts": contrasts}
+    options = Options(bool(reml), weights, offset, contrasts, ddf)
     if by is not None:
-        names = [by] if isinstance(by, str) else list(by)
-        labels, tasks = _segments(formula, data, names, options, ddf)
+        work = _segments(formula, data, [by] if isinstance(by, str) else list(by), options)
     else:
         assert responses is not None
-        labels = {"response": list(responses)}
-        tasks = _outcomes(formula, data, list(responses), options, ddf)
-    results: list[_One] = []
-    with replicate_bar(
-        len(next(iter(labels.values()))), progress=progress, what="models"
-    ) as advance:
-        for part in _in_jobs(tasks, n_jobs):
-            results += part
-            advance(len(part))
-    many = ManyFits(formula, labels, frame_kind(data), tuple(results))
+        work = _outcomes(formula, data, list(responses), options)
+    done: list[OneModel | None] = [None] * len(work)
+    with replicate_bar(len(work), progress=progress, what="models") as advance:
+        for which, models in work.batches:
+            for i, model in zip(which.tolist(), models, strict=True):
+                done[i] = model
+            advance(sum(model is not None for model in models))
+        left = [i for i, model in enumerate(done) if model is None]
+        blocks = [left[first : first + TASK] for first in range(0, len(left), TASK)]
+        parts = in_jobs([work.alone(block) for block in blocks], n_jobs)
+        for block, part in zip(blocks, parts, strict=True):
+            for i, model in zip(block, part, strict=True):
+                done[i] = model
+            advance(len(block))
+    results = tuple(model for model in done if model is not None)
+    many = ManyFits(formula, work.labels, frame_kind(data), results)
     _warn(many)
     return many
 
@@ -285,17 +318,35 @@ def _warn(many: ManyFits) -> None:
         )
 
 
-# --- tasks ----------------------------------------------------------------------------------------
-
-Task = tuple[Callable[..., list[_One]], tuple[Any, ...]]
+# --- what is to be fitted -------------------------------------------------------------------------
 
 
-def _segments(
-    formula: str, data: Any, by: list[str], options: dict[str, Any], ddf: str
-) -> tuple[dict[str, list[Any]], list[Task]]:
-    """Labels of the segments, and tasks of some segments each, whose rows lie together."""
-    parsed = parse(formula, column_names(data))
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Models that are asked for.
+
+    Attributes
+    ----------
+    labels : dict of str to list
+    batches : iterator of (ndarray of int, list of OneModel or None)
+        What batches fit; a model that they leave out or leave None is fitted alone.
+    alone : callable
+        The task that fits some models one by one.
+    """
+
+    labels: dict[str, list[Any]]
+    batches: Iterator[Part]
+    alone: Callable[[list[int]], Task]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.labels.values())))
+
+
+def _segments(formula: str, data: Any, by: list[str], options: Options) -> _Work:
+    """Segments: the rows of each lie together, in the order of their labels."""
     columns = read(data, [], grouping=by)
+    parsed = parse(formula, tuple(name for name in column_names(data) if name not in by))
+    parsed = with_contrasts(parsed, options.contrasts or {})
     factors = [columns.groups[name] for name in by]
     cell, first = cell_codes(factors, columns.n)
     labels = {
@@ -304,118 +355,134 @@ def _segments(
     }
     rows = np.arange(columns.n) if columns.complete is None else np.flatnonzero(columns.complete)
     order = np.argsort(cell, kind="stable")
-    ends = np.searchsorted(cell[order], np.arange(len(first) + 1)).tolist()
+    ends = np.searchsorted(cell[order], np.arange(len(first) + 1))
     known = column_names(data)
-    named = [options[role] for role in ("weights", "offset") if options[role] is not None]
+    named = [name for name in (options.weights, options.offset) if name is not None]
     wanted = [name for name in dict.fromkeys([*parsed.variables, *named]) if name in known]
     frame = nw.from_native(data, eager_only=True).select(*wanted)[rows[order]]
-    tasks: list[Task] = []
-    for start in range(0, len(first), TASK):
-        own = ends[start : start + TASK + 1]
-        part = frame[own[0] : own[-1]].to_native()
-        places = [(a - own[0], b - own[0]) for a, b in pairwise(own)]
-        tasks.append((_fit_segments, (formula, part, places, options, ddf)))
-    return labels, tasks
+
+    def alone(which: list[int]) -> Task:
+        sizes = [int(ends[i + 1] - ends[i]) for i in which]
+        own = np.concatenate([np.arange(ends[i], ends[i + 1]) for i in which])
+        stops = np.cumsum([0, *sizes]).tolist()
+        part = frame[own].to_native()
+        return each_segment, (formula, part, list(pairwise(stops)), options)
+
+    return _Work(labels, _segment_batches(parsed, frame.to_native(), ends, options), alone)
 
 
-def _fit_segments(
-    formula: str, part: Any, places: list[tuple[int, int]], options: dict[str, Any], ddf: str
-) -> list[_One]:
-    frame = nw.from_native(part, eager_only=True)
-    return [
-        _tried(partial(_fitted, formula, frame[a:b].to_native(), options), ddf) for a, b in places
-    ]
+def _segment_batches(
+    parsed: ParsedFormula, frame: Any, ends: NDArray[np.intp], options: Options
+) -> Iterator[Part]:
+    if options.ddf == "kenward-roger":
+        return
+    try:
+        columns, _ = read_columns(parsed, frame, options.weights, options.offset)
+    except MixedModelsError:
+        return  # one segment may be at fault, and alone it says why
+    table, response = tabulate(parsed, columns), response_of(parsed, columns)
+    if table is None or response is None:
+        return
+    if columns.complete is not None:
+        ends = np.concatenate([[0], np.cumsum(columns.complete)])[ends]
+    if table.offset is not None:
+        response = response - table.offset
+    reml = options.reml and bool(parsed.random)
+    yield from fit_segments(table, np.arange(columns.n), ends, response, options.ddf, reml=reml)
 
 
-def _outcomes(
-    formula: str, data: Any, responses: list[str], options: dict[str, Any], ddf: str
-) -> list[Task]:
+def _outcomes(formula: str, data: Any, responses: list[str], options: Options) -> _Work:
+    """Responses on one design; those of their own missing values are segments of a stack."""
     known = column_names(data)
     unknown = [name for name in responses if name not in known]
     if unknown:
         raise DataError(f"data has no column '{unknown[0]}' (for responses=)")
     right = formula.partition("~")[2]
+    others = [name for name in known if name not in responses]
+    parsed = parse(f"`{responses[0]}` ~ {right}", (responses[0], *others))
+    parsed = _without_response(with_contrasts(parsed, options.contrasts or {}))
+    covariates = list(dict.fromkeys([*others, *(v for v in parsed.covariates if v in responses)]))
     frame = nw.from_native(data, eager_only=True)
-    covariates = [name for name in known if name not in responses]
-    tasks: list[Task] = []
-    for start in range(0, len(responses), TASK):
-        own = responses[start : start + TASK]
-        part = frame.select(*covariates, *own).to_native()
-        tasks.append((_fit_outcomes, (right, part, own, options, ddf)))
-    return tasks
+
+    def alone(which: list[int]) -> Task:
+        names = [responses[i] for i in which]
+        part = frame.select(*dict.fromkeys([*covariates, *names])).to_native()
+        return each_outcome, (right, part, covariates, names, options)
+
+    batches = _outcome_batches(parsed, right, frame, covariates, responses, options)
+    return _Work({"response": list(responses)}, batches, alone)
 
 
-def _fit_outcomes(
-    right: str, part: Any, responses: list[str], options: dict[str, Any], ddf: str
-) -> list[_One]:
-    """Models of one design; a response with other missing values has a design of its own."""
-    done: list[_One] = []
-    shared: Fit | None = None
-    for name in responses:
-        values = np.asarray(nw.from_native(part, eager_only=True)[name].to_numpy())
-        whole = values.dtype.kind in "biuf" and bool(np.isfinite(values).all())
-        if whole and shared is not None and shared.n_obs == len(values):
-            done.append(_tried(partial(refit, shared, values), ddf))
-            continue
-        made: list[Fit] = []
-        done.append(_tried(partial(_fitted, f"`{name}` ~ {right}", part, options), ddf, made))
-        if shared is None and whole and made:
-            shared = made[0]
-    return done
+def _without_response(parsed: ParsedFormula) -> ParsedFormula:
+    """The formula with no covariate but those of its right side."""
+    right = {*parsed.fixed_variables, *(v for term in parsed.random for v in term.variables)}
+    right |= {v for offset in parsed.offsets for v in offset.variables}
+    return replace(parsed, covariates=tuple(v for v in parsed.covariates if v in right))
 
 
-def _fitted(formula: str, data: Any, options: dict[str, Any]) -> Fit:
-    random = "|" in formula
-    return fit_model(
-        formula,
-        data,
-        reml=bool(options["reml"]) and random,
-        weights=options["weights"],
-        offset=options["offset"],
-        contrasts=options["contrasts"],
-        start=None,
-        random=random,
-        progress=False,
-    )
-
-
-def _tried(make: Callable[[], Fit], ddf: str, kept: list[Fit] | None = None) -> _One:
-    """The estimates of one model; its warnings are counted by the caller."""
-    none = np.empty(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixedModelsWarning)
-        try:
-            fit = make()
-            se, df = standard_errors(fit, ddf)
-        except MixedModelsError as error:
-            return _One([], none, none, none, [], none, {}, str(error))
-    if kept is not None:
-        kept.append(fit)
-    names = parameters.names(fit) if fit.has_random else ["sigma"]
-    values = parameters.values(fit) if fit.has_random else np.array([fit.sigma])
-    figures = {
-        "n_obs": fit.n_obs,
-        "n_params": fit.n_params,
-        "sigma": fit.sigma,
-        "loglik": fit.loglik,
-        "aic": fit.aic,
-        "bic": fit.bic,
-        "converged": fit.converged,
-        "is_singular": fit.is_singular,
-    }
-    return _One(fit.term_names, fit.beta, se, df, names, values, figures, None)
-
-
-def _in_jobs(tasks: Sequence[Task], n_jobs: int | None) -> Iterator[list[_One]]:
-    """Results of the tasks in order."""
-    if n_jobs is None:
-        n_jobs = (os.cpu_count() or 1) if len(tasks) >= MANY else 1
-    if n_jobs == 1:
-        for run, arguments in tasks:
-            yield run(*arguments)
+def _outcome_batches(
+    parsed: ParsedFormula,
+    right: str,
+    frame: Any,
+    covariates: list[str],
+    responses: list[str],
+    options: Options,
+) -> Iterator[Part]:
+    if options.ddf == "kenward-roger":
         return
-    from joblib import Parallel, delayed
+    try:
+        columns, _ = read_columns(parsed, frame.to_native(), options.weights, options.offset)
+    except MixedModelsError:
+        return
+    complete = slice(None) if columns.complete is None else columns.complete
+    values = [_numbers(frame[name], name) for name in responses]
+    finite = [None if v is None else np.isfinite(v[complete]) for v in values]
+    whole = [i for i, f in enumerate(finite) if f is not None and f.all()]
+    gaps = [i for i, f in enumerate(finite) if f is not None and f.any() and not f.all()]
+    lead = None
+    while lead is None and whole:
+        first = whole.pop(0)
+        own = frame.select(*dict.fromkeys([*covariates, responses[first]])).to_native()
+        lead, model = first_fit(right, own, responses[first], options)
+        yield np.array([first]), [model]
+    if lead is not None and whole:
+        made = fit_outcomes(lead, [_at(values, i)[complete] for i in whole], options.ddf)
+        for which, models in made or ():
+            yield np.array(whole)[which], models
+    table = tabulate(parsed, columns) if gaps else None
+    if table is None:
+        return
+    # as many as fit into memory side by side
+    size = max(1, MOST_STACKED // columns.n)
+    for first in range(0, len(gaps), size):
+        block = gaps[first : first + size]
+        stacked = [_at(values, i)[complete] for i in block]
+        rows = [np.flatnonzero(np.isfinite(v)) for v in stacked]
+        response = np.concatenate([v[at] for v, at in zip(stacked, rows, strict=True)])
+        every = np.concatenate(rows)
+        if table.offset is not None:
+            response = response - table.offset[every]
+        ends = np.cumsum([0, *map(len, rows)])
+        reml = options.reml and bool(parsed.random)
+        for which, models in fit_segments(table, every, ends, response, options.ddf, reml=reml):
+            yield np.array(block)[which], models
 
-    yield from Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(run)(*arguments) for run, arguments in tasks
-    )
+
+def _numbers(column: Any, name: str) -> Array | None:
+    """A column as numbers, nan where there is none; None if it holds others, or infinities."""
+    try:
+        found = read_column(column.to_native(), name)
+    except MixedModelsError:
+        return None
+    if not isinstance(found, Numeric) or len(found.infinite):
+        return None
+    values = found.values.astype(np.float64)
+    if found.missing is not None:
+        values[found.missing] = np.nan
+    return values
+
+
+def _at(values: Sequence[Array | None], i: int) -> Array:
+    found = values[i]
+    assert found is not None
+    return found

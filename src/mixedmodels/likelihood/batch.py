@@ -14,7 +14,7 @@ Z'V^-1Z = A Z'Z and Z'V^-1[X y] = A Z'[X y] (Woodbury). The derivatives are thos
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -210,6 +210,10 @@ class OneFactor:
             self.n[which],
             self.reml,
         )
+
+    def by_reml(self) -> OneFactor:
+        """The same for REML."""
+        return replace(self, reml=True)
 
     def evaluate(self, theta: Array, responses: Responses) -> BatchEvaluation:
         """Criterion, gradient and Hessian of every response at its theta (n_responses, n_theta)."""
@@ -433,7 +437,7 @@ def solve_fixed(cross: Array, logdet: Array, nu: Any, total: Array, *, reml: boo
     beta, vcov = np.zeros((count, p)), np.zeros((count, p, p))
     r2 = cross[:, p, p].copy()
     if p:
-        root = _choleskys(cross[:, :p, :p])
+        root = choleskys(cross[:, :p, :p])
         inverse = np.linalg.solve(root, np.broadcast_to(np.eye(p), (count, p, p)))
         vcov = inverse.transpose(0, 2, 1) @ inverse
         beta = np.matmul(vcov, cross[:, :p, p:])[..., 0]
@@ -446,17 +450,18 @@ def solve_fixed(cross: Array, logdet: Array, nu: Any, total: Array, *, reml: boo
     return BatchProfile(value, beta, r2, vcov, rounding)
 
 
-def _choleskys(matrices: Array) -> Array:
-    """Cholesky factors; identity times nan for a matrix that has none."""
+def choleskys(matrices: Array) -> Array:
+    """Cholesky factors; nan for a matrix that has none."""
     try:
         return np.asarray(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:
-        values = np.linalg.eigvalsh(matrices)
-        bad = ~(values[:, 0] > EPSILON * values[:, -1])
-        safe = matrices.copy()
+        finite = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
+        safe = np.where(finite[:, None, None], matrices, np.eye(matrices.shape[-1]))
+        values = np.linalg.eigvalsh(safe)
+        bad = ~(finite & (values[:, 0] > EPSILON * values[:, -1]))
         safe[bad] = np.eye(matrices.shape[-1])
         out = np.asarray(np.linalg.cholesky(safe))
-        out[bad] *= np.nan
+        out[bad] = np.nan
         return out
 
 

@@ -21,7 +21,10 @@ from mixedmodels.likelihood.objective import Objective
 
 # directions with less than this share of the largest variance start there
 FLOOR = 0.02
-
+# and least and highest variances of a start
+LEAST_FLOOR, HIGHEST = 1e-4, 1e12
+# residual variance below this share of what is left: the moments do not tell it
+NO_RESIDUAL = 1e-6
 
 # least share of one factor's residual that is left when the other factors are taken out of it
 LEAST_RESIDUAL = 0.1
@@ -132,7 +135,7 @@ def moment_estimate(template: Template, g: Array, cross: Array, n: int) -> Alone
     except np.linalg.LinAlgError:
         return None
     residual = float(solution[m])
-    if not residual > 1e-6 * profile.r2 / n:
+    if not residual > NO_RESIDUAL * profile.r2 / n:
         return None
     return Alone(np.einsum("k,kij->ij", solution[:m], directions[:m]), residual)
 
@@ -140,7 +143,7 @@ def moment_estimate(template: Template, g: Array, cross: Array, n: int) -> Alone
 def away_from_zero(template: Template, covariance: Array) -> Array:
     """Raise small and negative eigenvalues: a singular start is stationary."""
     values, vectors = eigh(covariance)
-    floor = max(FLOOR * float(values[-1]), 1e-4)
-    if values[0] >= floor and values[-1] <= 1e12:
+    floor = max(FLOOR * float(values[-1]), LEAST_FLOOR)
+    if values[0] >= floor and values[-1] <= HIGHEST:
         return from_covariance(template, covariance)
-    return from_covariance(template, (vectors * np.clip(values, floor, 1e12)) @ vectors.T)
+    return from_covariance(template, (vectors * np.clip(values, floor, HIGHEST)) @ vectors.T)

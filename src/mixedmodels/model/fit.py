@@ -76,7 +76,7 @@ def fit_model(
     data = snapshot(data)
     parsed = with_contrasts(parse(formula, column_names(data)), contrasts or {})
     _check_random(parsed, random=random)
-    columns, arrays = _read(parsed, data, weights, offset)
+    columns, arrays = read_columns(parsed, data, weights, offset)
     design, rows = build_design(parsed, columns)
     warn_shared_columns(design)
     warn_same_groups(design, rows)
@@ -301,7 +301,7 @@ def recoded(model: Fit, contrasts: Mapping[str, str]) -> tuple[Design, Rows]:
             "the file with mm.save(model, path, data=True), or fit it again"
         )
     parsed = with_contrasts(parse(model.formula, column_names(source.data)), contrasts)
-    columns, _ = _read(
+    columns, _ = read_columns(
         parsed, source.data, source.arrays.get("weights"), source.arrays.get("offset")
     )
     return build_design(parsed, columns)
@@ -366,12 +366,13 @@ def _check_random(parsed: ParsedFormula, *, random: bool) -> None:
         )
 
 
-def _read(
+def read_columns(
     parsed: ParsedFormula,
     data: Any,
     weights: str | ArrayLike | None,
     offset: str | ArrayLike | None,
 ) -> tuple[Columns, dict[str, Any]]:
+    """What a formula asks of a frame, on complete rows; and the weights and offset as given."""
     both: dict[str, Any] = {"weights": weights, "offset": offset}
     given = {name: value for name, value in both.items() if value is not None}
     arrays = {
