@@ -89,11 +89,11 @@ def load(name: str, *, backend: Backend = "pandas", shape: Shape = "long") -> An
     name : str
         One of `names`. Piglets come with the package; the others, public data sets of R packages,
         with the extra ``datasets``.
+    backend : {"pandas", "polars", "pyarrow"}, default "pandas"
+        The kind of data frame wanted.
     shape : {"long", "wide"}, default "long"
         Piglets only: one row per weight, or one per animal with a column per day (``BW0``, ``BW7``,
         ``BW14``, ``BW21``).
-    backend : {"pandas", "polars", "pyarrow"}, default "pandas"
-        The kind of data frame wanted.
 
     Returns
     -------

@@ -141,10 +141,12 @@ def emtrends(
 
     Parameters
     ----------
-    model, specs, by, at, ddf, level, weights
+    model, specs
         As in `emmeans`.
     var : str
         The covariate; its slope is taken at its mean, or at the values that `at` gives.
+    by, at, ddf, level, weights
+        As in `emmeans`.
 
     Returns
     -------

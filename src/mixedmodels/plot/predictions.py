@@ -130,10 +130,12 @@ def effects(
 
     Parameters
     ----------
-    m, x, by, level, ddf, labels
-        As in `marginal`.
+    m, x, by, level, ddf
+        As in `mixedmodels.plot.marginal`.
     weights : {"equal", "proportional", "outer", "cells", "flat"}
         As in `emmeans`; by default all levels of other factors count alike.
+    labels : mapping of str to str, optional
+        Names for axes and legend.
 
     Returns
     -------
