@@ -37,7 +37,8 @@ nb_execution_raise_on_error = True
 autodoc_typehints = "none"
 autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"exclude-members": "__init__, __new__, of, title, blocks, limits"}
+# what classes have for the package's own use
+autodoc_default_options = {"exclude-members": "of, title, blocks, limits, bare, plan, spread"}
 toc_object_entries_show_parents = "hide"
 autosummary_generate = True
 autosummary_context = {

@@ -4,6 +4,7 @@
 - A link to a file outside docs/ leads to a copy of that file.
 - `mm.lmer` in a text leads to the reference, and must exist there.
 - In docstrings, `lmer` leads there too; other words in single quotes are names of parameters.
+- The types of parameters and results lead to their classes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util.nodes import make_refnode
 
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
@@ -41,6 +43,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", copy_outside)
     app.connect("source-read", lead_inside)
     app.connect("doctree-read", link_names)
+    app.connect("doctree-resolved", link_types)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -96,3 +99,25 @@ def link(name: str, literal: nodes.literal) -> addnodes.pending_xref:
     )
     found += literal.deepcopy()
     return found
+
+
+def link_types(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Make the names of classes links where a docstring says what a thing is."""
+    found = app.env.domains.python_domain.objects.items()
+    classes = {
+        name.rpartition(".")[2]: entry
+        for name, entry in found
+        if entry.objtype in {"class", "exception"} and entry.docname != page
+    }
+    for text in list(doctree.findall(nodes.Text)):
+        if not isinstance(text.parent, nodes.term | nodes.classifier):
+            continue
+        words: list[nodes.Node] = []
+        for word in re.split(r"(\w+)", text.astext()):
+            entry = classes.get(word)
+            words.append(
+                make_refnode(app.builder, page, entry.docname, entry.node_id, nodes.Text(word))
+                if entry
+                else nodes.Text(word)
+            )
+        text.parent.replace(text, words)
