@@ -55,6 +55,21 @@ def slopes(n_rows: int, n_levels: int) -> Build:
     return build
 
 
+def segments(n_segments: int) -> Build:
+    """Segments of 18 groups and 180 rows each, the size of sleepstudy."""
+
+    def build(shrink: int) -> pd.DataFrame:
+        count = n_segments // shrink
+        rng = np.random.default_rng(6)
+        b = rng.multivariate_normal([0, 0], [[600, 10], [10, 35]], size=18 * count)
+        group = np.repeat(np.arange(18 * count), 10)
+        x = np.tile(np.arange(10.0), 18 * count)
+        y = 250 + 10 * x + b[group, 0] + b[group, 1] * x + rng.normal(0, 25, len(x))
+        return pd.DataFrame({"y": y, "x": x, "g": group % 18, "segment": group // 18})
+
+    return build
+
+
 def crossed(n_rows: int, n_a: int, n_b: int) -> Build:
     """Two crossed factors, every level as likely as any other."""
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
-from benchmarks import inference
+import pytest
+
+import mixedmodels as mm
+from benchmarks import generators, inference
 
 
 def test_a_task_runs_and_is_reported(tmp_path, monkeypatch):
@@ -25,3 +29,15 @@ def test_every_kind_of_cell():
     assert inference.shown({"seconds": [], "stopped": 120.0}) == "> 120 s"
     assert inference.shown({"seconds": [], "stopped": "failed: x"}) == "failed: x"
     assert inference.shown({"seconds": [0.5, 0.25, 1.0]}) == "500 ms"
+
+
+def test_many_models_are_one_call_or_a_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "installed", lambda peer: peer == "mixedmodels")
+    task = replace(inference.TASKS["many-10k"], data=lambda: generators.segments(10_000)(100))
+    options = argparse.Namespace(quick=True, repeats=1, timeout=60)
+    found = inference.run_task(task, options, tmp_path)["peers"]["mixedmodels"]
+    frame = generators.segments(10_000)(100)
+    first = mm.lmer(task.large, frame[frame["segment"] == 0])
+    assert found["answer"] == pytest.approx(first.loglik, abs=1e-8)
+    looped = inference.looped(lambda part: len(part), frame)
+    assert looped(7) == 180
