@@ -138,6 +138,25 @@ def test_a_singular_model(piglets):
     assert found.n_failed == 0
 
 
+def test_singular_replicates_are_counted():
+    """Balanced groups: the variance is zero where F <= 1, so their share is known."""
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(8), 5)
+    m = mm.lmer("y ~ 1 + (1 | g)", {"y": rng.normal(size=8)[g] + 2.0 * rng.normal(size=40), "g": g})
+    share = stats.f.cdf(1.0 / (1.0 + 5.0 * m.theta[0] ** 2), 7, 32)
+    assert 0.02 < share < 0.4
+    found = m.bootstrap(4000, seed=1)
+    # four standard errors
+    assert found.n_singular / 4000 == pytest.approx(share, abs=4 * np.sqrt(share / 4000))
+    np.testing.assert_array_equal(found.singular, found.replicates[:, 1] == 0.0)
+    assert f"4000 replicates, {found.n_singular} of them singular" in str(found)
+    alone = m.bootstrap(150, lambda fit: fit.theta[0], seed=1)
+    np.testing.assert_array_equal(alone.singular, alone.replicates[:, 0] == 0.0)
+    assert 0 < alone.n_singular < 75
+    crossed = mm.lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", load("Penicillin"))
+    assert crossed.bootstrap(20, seed=1).title() == "Parametric bootstrap, 20 replicates"
+
+
 @pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
 def test_frames_are_the_users(piglets, kind):
     data = piglets if kind is pd.DataFrame else pl.from_pandas(piglets)

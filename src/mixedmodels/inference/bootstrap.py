@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixedmodels.arguments import check_arguments
 from mixedmodels.arrays import Array
@@ -49,6 +50,9 @@ class Bootstrap(Printed):
         One row per simulated response; a row of nan where the fit failed.
     scores : ndarray of shape (n_sim, s)
         Of each response, at the parameters that were simulated from; BCa intervals need them.
+    singular : ndarray of bool, shape (n_sim,)
+        Whether the fit to a simulated response is singular: a variance of zero, or a correlation of
+        one.
     kind : object
         Kind of frame that came in.
     """
@@ -57,6 +61,7 @@ class Bootstrap(Printed):
     estimate: Array
     replicates: Array
     scores: Array
+    singular: NDArray[np.bool_]
     kind: Any
 
     def __len__(self) -> int:
@@ -69,6 +74,11 @@ class Bootstrap(Printed):
     def n_failed(self) -> int:
         """Replicates without a fit (or without a value of the statistic)."""
         return int(self._failed.sum())
+
+    @property
+    def n_singular(self) -> int:
+        """Replicates whose fit is singular; they count like all others."""
+        return int(self.singular.sum())
 
     @property
     def _failed(self) -> Any:
@@ -178,9 +188,10 @@ class Bootstrap(Printed):
             return mean, np.sqrt(squares / (count - 1)), count
 
     def title(self) -> str:
-        """How many replicates there are, and how many failed."""
-        failed = f", {self.n_failed} of them failed" if self.n_failed else ""
-        return f"Parametric bootstrap, {len(self)} replicates{failed}"
+        """How many replicates there are, how many failed and how many are singular."""
+        counts = ((self.n_failed, "failed"), (self.n_singular, "singular"))
+        text = "".join(f", {count} of them {what}" for count, what in counts if count)
+        return f"Parametric bootstrap, {len(self)} replicates{text}"
 
     def blocks(self) -> Sequence[Block]:
         """The table of `tidy`, with percentile intervals."""
@@ -229,7 +240,12 @@ def bootstrap(
         names = (*fit.term_names, *parameters.names(fit))
         estimate = np.concatenate([fit.beta, parameters.values(fit)])
         found = Bootstrap(
-            names, estimate, np.hstack([made.beta, made.variance]), made.scores, fit.source.kind
+            names,
+            estimate,
+            np.hstack([made.beta, made.variance]),
+            made.scores,
+            made.singular,
+            fit.source.kind,
         )
     else:
         found = _of_statistic(
@@ -258,17 +274,16 @@ def _of_statistic(
     rngs = generators(seed, n_sim)
     tasks = [rngs[first : first + TASK] for first in range(0, n_sim, TASK)]
 
-    def run(part: list[np.random.Generator]) -> list[tuple[Array, Array]]:
+    def run(part: list[np.random.Generator]) -> list[tuple[Array, Array, bool]]:
         return [_one(fit, rng, statistic, wrap, len(names)) for rng in part]
 
-    rows: list[tuple[Array, Array]] = []
+    rows: list[tuple[Array, Array, bool]] = []
     with replicate_bar(n_sim, progress=progress) as advance:
         for part in _in_jobs(run, tasks, n_jobs):
             rows += part
             advance(len(part))
-    values = np.stack([value for value, _ in rows])
-    scores = np.stack([score for _, score in rows])
-    return Bootstrap(names, estimate, values, scores, fit.source.kind)
+    values, scores, singular = (np.array(column) for column in zip(*rows, strict=True))
+    return Bootstrap(names, estimate, values, scores, singular, fit.source.kind)
 
 
 def _in_jobs(run: Callable[[Any], Any], tasks: Sequence[Any], n_jobs: int | None) -> Any:
@@ -286,22 +301,22 @@ def _one(
     statistic: Statistic,
     wrap: Callable[[Fit], Any],
     size: int,
-) -> tuple[Array, Array]:
-    """Statistic and scores of one simulated response."""
+) -> tuple[Array, Array, bool]:
+    """Statistic and scores of one simulated response, and whether its fit is singular."""
     found = refit_quietly(fit, simulate(fit, 1, rng)[0])
     n_scores = len(fit.optimum.at.theta) + 1 + len(fit.beta)
     if found is None:
-        return np.full(size, np.nan), np.full(n_scores, np.nan)
+        return np.full(size, np.nan), np.full(n_scores, np.nan), False
     try:
         _, values = _named(statistic(wrap(found)))
     except MixedModelsError:
-        return np.full(size, np.nan), np.full(n_scores, np.nan)
+        return np.full(size, np.nan), np.full(n_scores, np.nan), found.is_singular
     if len(values) != size:
         raise ModelError(
             f"statistic gave {size} numbers for the fitted model and {len(values)} for a "
             "replicate: it must always give the same ones"
         )
-    return values, estimation_scores(fit, found)
+    return values, estimation_scores(fit, found), found.is_singular
 
 
 def _named(value: Any) -> tuple[tuple[str, ...], Array]:

@@ -109,6 +109,7 @@ def repeatability(
         estimate=np.array([shares[name] for name in wanted]),
         replicates=values[:, [list(shares).index(name) for name in wanted]],
         scores=made.scores,
+        singular=made.singular,
         kind=m.source.kind,
     )
     if found.n_failed:

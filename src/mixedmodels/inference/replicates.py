@@ -28,7 +28,7 @@ from mixedmodels.model.fit import refit
 from mixedmodels.model.predict import simulate
 from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.optimize import minimise
-from mixedmodels.optimize_batch import minimise_batch
+from mixedmodels.optimize_batch import is_singular, minimise_batch
 from mixedmodels.progress import replicate_bar
 from mixedmodels.threads import n_threads, one_blas_thread
 
@@ -54,12 +54,15 @@ class Replicates:
     scores : ndarray of shape (n_sim, s)
         Estimates after no step: the gradient, the residual variance and the fixed effects at the
         parameters that were simulated from. They are what an estimate is linear in, to first order.
+    singular : ndarray of bool, shape (n_sim,)
+        Whether a variance is estimated as zero or a correlation as one.
     """
 
     criterion: Array
     beta: Array
     variance: Array
     scores: Array
+    singular: NDArray[np.bool_]
 
     @property
     def failed(self) -> NDArray[np.bool_]:
@@ -225,7 +228,8 @@ def _fit_batch(target: _Target, source: Fit, responses: Responses) -> Replicates
     criterion = at.value.copy()
     for out in (criterion, beta, variance):
         out[~certified] = np.nan
-    return Replicates(criterion, beta, variance, scores)
+    singular = certified & is_singular(design.template, at.theta)
+    return Replicates(criterion, beta, variance, scores, singular)
 
 
 def _settle(
@@ -296,7 +300,11 @@ def _one(source: Fit, fit: Fit, found: Fit | None) -> Replicates:
         nothing = np.full((1, 1), np.nan)
         n_scores = len(fit.optimum.at.theta) + 1 + p
         return Replicates(
-            nothing[0], nothing.repeat(own, 1), nothing.repeat(k, 1), nothing.repeat(n_scores, 1)
+            nothing[0],
+            nothing.repeat(own, 1),
+            nothing.repeat(k, 1),
+            nothing.repeat(n_scores, 1),
+            np.zeros(1, np.bool_),
         )
     unit = found.design.y_scale / fit.design.y_scale
     theta = theta_from_factors(found.working.templates, found.optimum.at.factors)
@@ -306,6 +314,7 @@ def _one(source: Fit, fit: Fit, found: Fit | None) -> Replicates:
         found.beta[None, :own],
         parameters.from_theta(fit, theta[None], sigma),
         estimation_scores(fit, found)[None],
+        np.array([found.is_singular]),
     )
 
 
