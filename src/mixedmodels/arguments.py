@@ -141,11 +141,11 @@ def _kind(hint: Any) -> Kind:
         return _one_of(inner)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _mapping(*map(_kind, inner))
-    if origin in (Sequence, Iterable):
+    if origin in (Sequence, Iterable, tuple):
         return _items(_kind(inner[0]))
     if isinstance(origin, type) and issubclass(origin, Callable):  # type: ignore[arg-type]
         return Kind(callable, "a function")
-    return _SIMPLE.get(hint) or _class(hint)
+    return _SIMPLE.get(origin or hint) or _class(hint)
 
 
 def _class(hint: Any) -> Kind:
@@ -195,7 +195,7 @@ def _items(item: Kind) -> Kind:
 
 
 def _is_table(value: Any) -> bool:
-    return hasattr(value, "columns") or hasattr(value, "column_names")
+    return hasattr(type(value), "columns") or hasattr(type(value), "column_names")
 
 
 def _is_whole(value: Any) -> bool:

@@ -290,8 +290,9 @@ def _read_array(value: Any, name: str, n_rows: int, what: str) -> Numeric:
     series = type(value).__module__.partition(".")[0] in {"pandas", "polars", "pyarrow"}
     if not series:
         value = np.asarray(value)
-    if getattr(value, "ndim", 1) != 1:
-        raise DataError(f"{name} must have one dimension, it has shape {value.shape}")
+    shape = getattr(value, "shape", (0,))
+    if len(shape) != 1:
+        raise DataError(f"{name} must have one dimension, it has shape {shape}")
     if len(value) != n_rows:
         raise DataError(f"{name} has {len(value)} values, {what} {n_rows} rows")
     column = read_column(value, name)

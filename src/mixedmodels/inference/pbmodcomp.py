@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import check_arguments, described
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
-from mixedmodels.errors import ConvergenceWarning, ModelError, warn
+from mixedmodels.errors import ArgumentError, ConvergenceWarning, ModelError, warn
 from mixedmodels.inference.anova import (
     comparable,
     describe_outside,
@@ -110,7 +110,7 @@ def pbmodcomp(
     if ref is None:
         simulated = _statistics(big, little, n_sim, seed, progress=progress)
     else:
-        simulated = np.asarray(ref, dtype=np.float64).ravel()
+        simulated = _numbers_of(ref)
     used = simulated[~np.isnan(simulated)]
     n_failed = len(simulated) - len(used)
     if not len(used):
@@ -122,6 +122,16 @@ def pbmodcomp(
             ConvergenceWarning,
         )
     return to_native(_table(observed, df, used, n_failed), kind)
+
+
+def _numbers_of(ref: ArrayLike) -> Array:
+    try:
+        values = np.asarray(ref, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(())
+    if values.ndim != 1 or np.isinf(values).any():
+        raise ArgumentError(f"ref must be what mm.pb_refdist() gave, not {described(ref)}")
+    return values
 
 
 def pb_refdist(

@@ -393,8 +393,8 @@ def profile(
     1                 time     0.278     0.267      0.289
     """
     check_arguments(profile, locals())
-    if not zeta_max > 0.0 or points < 1:
-        raise ModelError("zeta_max and points must be positive")
+    if not 0.0 < zeta_max < math.inf or points < 1:
+        raise ModelError("zeta_max and points must be positive and finite")
     profiler, wanted = profiled(model, parm)
     walks = {}
     with _at_work(profiler, len(wanted)) as done:

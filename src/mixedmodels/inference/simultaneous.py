@@ -86,8 +86,9 @@ def largest_tail(rows: Array) -> Tail:
             chi2_probability(ratio, rank) if np.isinf(df) else f_probability(ratio / rank, rank, df)
         )
         # the tail of a single statistic is known: what is sampled is how far they overlap
-        together = float(beyond @ single)
-        overlap = float(beyond @ largest) / together if together > 0.0 else 1.0
+        with np.errstate(under="ignore"):  # far out nothing is left
+            together = float(beyond @ single)
+            overlap = float(beyond @ largest) / together if together > 0.0 else 1.0
         return float(t_probability(np.array(t), df)) * overlap
 
     return tail

@@ -7,9 +7,11 @@ and shape that it must have.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
+import os
 import secrets
 import struct
 import tokenize
@@ -117,6 +119,8 @@ def number(mapping: Mapping[str, Any], key: str) -> float:
 
 def write(path: Path, manifest: Mapping[str, Any], arrays: Parts) -> None:
     """Write a file; an existing one is replaced once the new one is complete."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     text = json.dumps(manifest, allow_nan=False)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

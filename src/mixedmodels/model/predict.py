@@ -59,6 +59,8 @@ def predict(
             )
         return predict_table(fit, newdata, groups, strict=new_levels == "error")
     if newdata is None:
+        if offset is not None:
+            raise ModelError("offset= is for new rows: the rows of the fit have theirs")
         mean = fit.fixed_part + (fit.random_part(groups) if groups else 0.0)
         if interval is None:
             return mean.copy()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixedmodels.arguments import check_arguments
 from mixedmodels.design.frame import column_names, column_values
+from mixedmodels.errors import DataError
 from mixedmodels.plot.columns import (
     MOST_GROUPS,
     cells,
@@ -71,6 +72,8 @@ def missingness(
     """
     check_arguments(missingness, locals())
     names = list(columns) if columns is not None else list(column_names(data))
+    if not names:
+        raise DataError("there are no columns to show")
     there = np.column_stack([_there(data, name) for name in names])
     shown = [title(name, labels) for name in names]
     return _patterns(there, distinct(shown), x=None, rows="rows")

@@ -11,6 +11,8 @@ from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
+
 from mixedmodels.output.layout import clean
 from mixedmodels.plot.theme import drawing
 
@@ -86,7 +88,8 @@ def _drawn(plot: Any, name: str) -> str:
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name}
     with warnings.catch_warnings(), mpl.rc_context(settings):
         warnings.filterwarnings("ignore", message=MISSING_LETTER)
-        figure = plot.draw(show=False)
+        with np.errstate(under="ignore"):  # tails of densities
+            figure = plot.draw(show=False)
         try:
             for mesh in figure.findobj(QuadMesh):  # bars of colour: thousands of gradients else
                 mesh.set_rasterized(True)
