@@ -14,6 +14,7 @@ import pytest
 
 import mixedmodels as mm
 from mixedmodels.plot.emm import arrow_lengths
+from mixedmodels.plot.pages import axis_and_colour, together
 from tests.plot.common import PIGS, draw, intercepts, kinds, layer, piglets, slopes, titles
 
 
@@ -105,6 +106,44 @@ def test_effects_by_factor_and_by_number() -> None:
     only = mm.lmer("BW ~ 1 + (0 + time | animal)", piglets())
     with pytest.raises(mm.ModelError, match="random part only"):
         mm.plot.marginal(only, "time")
+
+
+def test_all_effects_are_those_of_each_and_share_a_scale() -> None:
+    rng = np.random.default_rng(18)
+    data = piglets().assign(z=rng.normal(size=297), sex=np.resize(["f", "m"], 297))
+    m = mm.lmer("BW ~ time * treatm + I(time^2) + z:sex + sex + (1 | animal)", data)
+    assert together(m) == [("time", "treatm"), ("sex", "z")]
+    page = mm.plot.all_effects(m, labels={"time": "Day"})
+    first, second = list(page)
+    assert [plot.labels.title for plot in (first, second)] == ["Day x treatm", "sex x z"]
+    for plot, x, by in ((first, "time", "treatm"), (second, "z", "sex")):
+        pd.testing.assert_frame_equal(plot.data, mm.plot.effects(m, x, by=by).data)
+    assert first.coordinates.limits.y == second.coordinates.limits.y
+    low, high = first.coordinates.limits.y
+    assert low < min(p.data["conf_low"].min() for p in (first, second))
+    assert high > max(p.data["conf_high"].max() for p in (first, second))
+    draw(page)
+    assert axis_and_colour(m, ["sex", "z"]) == ("z", "sex")
+    assert axis_and_colour(m, ["sex", "treatm"]) == ("treatm", "sex")
+    with pytest.raises(mm.ModelError, match="no column in its fixed part"):
+        mm.plot.all_effects(mm.lmer("BW ~ 1 + (1 | animal)", piglets()))
+
+
+def test_all_residuals_are_those_against_each_column() -> None:
+    m = mm.lmer("BW ~ time + treatm + (1 | animal)", piglets())
+    above, below = list(mm.plot.all_residuals(m))
+    plots = [*above, next(iter(below))]
+    for plot, column in zip(plots, (None, "time", "treatm"), strict=True):
+        pd.testing.assert_frame_equal(plot.data, mm.plot.residuals(m, column).data)
+    wide = pd.DataFrame({f"x{k}": np.random.default_rng(k).normal(size=40) for k in range(24)})
+    wide["y"] = np.random.default_rng(99).normal(size=40)
+    with pytest.raises(mm.ModelError, match="has 24 columns, a page holds 23"):
+        mm.plot.all_residuals(mm.lm("y ~ " + " + ".join(wide.columns[:24]), wide))
+    everything = mm.lm(
+        "y ~ " + " + ".join(wide.columns[:24]) + " + z", wide.assign(z=wide["y"] ** 2)
+    )
+    with pytest.raises(mm.ModelError, match="has 25 effects, a page holds 24"):
+        mm.plot.all_effects(everything)
 
 
 def test_coefficients_are_those_of_tidy() -> None:

@@ -51,7 +51,7 @@ def inflations(fit: Fit) -> list[Inflation]:
         if term.factors and len(own):
             names.append(term.name)
             columns.append(own)
-            reads.append(_variables(term.factors, fit.design.formula.fixed_variables))
+            reads.append(variables_of(term.factors, fit.design.formula.fixed_variables))
     if len(names) < 2:
         return []
     information = np.asarray(np.linalg.inv(fit.vcov), dtype=np.float64)
@@ -71,7 +71,7 @@ def inflations(fit: Fit) -> list[Inflation]:
     return found
 
 
-def _variables(factors: frozenset[str], known: Sequence[str]) -> set[str]:
+def variables_of(factors: frozenset[str], known: Sequence[str]) -> set[str]:
     """Variables that the factors of a term read; odd names stand quoted in its code."""
     codes = [unquote(code) for code in factors]
     return {

@@ -23,6 +23,8 @@ from mixedmodels.plot.model import conditional as conditional
 from mixedmodels.plot.normality import qq as qq
 from mixedmodels.plot.normality import qq_random as qq_random
 from mixedmodels.plot.normality import residual_distribution as residual_distribution
+from mixedmodels.plot.pages import all_effects as all_effects
+from mixedmodels.plot.pages import all_residuals as all_residuals
 from mixedmodels.plot.patterns import dropout as dropout
 from mixedmodels.plot.patterns import missingness as missingness
 from mixedmodels.plot.predictions import effects as effects

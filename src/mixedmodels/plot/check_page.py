@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +27,10 @@ from mixedmodels.plot.theme import (
     INK,
     MUTED,
     canvas,
+    composed,
     drawing,
     note,
     plain,
-    size,
 )
 from mixedmodels.quantiles import normal_probability
 
@@ -79,15 +78,7 @@ def check(m: Fit | ModelCheck, *, time: str | None = None, n_sim: int = 250) -> 
     drawing()
     found = m if isinstance(m, ModelCheck) else check_model(m, time=time, n_sim=n_sim)
     panels = [_headed(plot, found[name]) for name, plot in _panels(found)]
-    if len(panels) % 2:
-        from plotnine.composition import plot_spacer
-
-        panels.append(plot_spacer())
-    rows = [first | second for first, second in list(pairwise(panels))[::2]]
-    page = rows[0]
-    for row in rows[1:]:
-        page = page / row
-    return page & size(2.0 * WIDTH, HEIGHT * len(rows))
+    return composed(panels, WIDTH, HEIGHT)
 
 
 def _panels(found: ModelCheck) -> Iterator[tuple[str, ggplot]]:

@@ -20,6 +20,7 @@ from mixedmodels.plot.theme import (
     MUTED,
     ON_COLOUR,
     REST,
+    ROOM,
     Labels,
     canvas,
     colours,
@@ -296,6 +297,14 @@ def variance_partition(*models: FittedModel | Models, labels: Labels = None) -> 
     plot += p9.theme(
         panel_grid_major=p9.element_blank(), legend_position="top", axis_line_y=p9.element_blank()
     )
+    beside = 0
     if len(named) == 1:
         plot += p9.theme(axis_text_y=p9.element_blank(), axis_ticks_major_y=p9.element_blank())
-    return plot + size(6.4, float(np.clip(1.5 + ROW * len(named), 2.1, 7.0)))
+    else:
+        beside = max(map(len, frame["model"].cat.categories))
+    names = list(frame["source"].cat.categories)
+    one_line = beside + sum(len(name) + 4 for name in names) < ROOM
+    if not one_line:
+        plot += p9.guides(fill=p9.guide_legend(ncol=1))
+    head = 1.5 if one_line else 1.3 + 0.25 * len(names)
+    return plot + size(6.4, float(np.clip(head + ROW * len(named), 2.1, 7.0)))

@@ -96,9 +96,13 @@ def influence(
     plot += p9.geom_segment(p9.aes(xend="place", yend=0.0), color=BASE, size=0.5, alpha=0.7)
     plot += p9.geom_point(data=worst, color=ACCENT, size=2.0)
     lift = 0.015 * float(frame["cooks_distance"].max())
-    plot += p9.geom_text(
-        p9.aes(label="name"), data=worst, va="bottom", size=8, color=INK, nudge_y=lift
-    )
+    ends = np.quantile(frame["place"], [0.15, 0.85])
+    sides = np.searchsorted(ends, worst["place"])
+    for k, side in enumerate(("left", "center", "right")):  # names stay inside the plot
+        style: dict[str, Any] = {"va": "bottom", "ha": side, "size": 8, "color": INK}
+        own = worst[sides == k]
+        if len(own):
+            plot += p9.geom_text(p9.aes(label="name"), data=own, nudge_y=lift, **style)
     plot += p9.scale_y_continuous(expand=(0.02, 0, 0.08, 0))
     return plot if group is None else plot + _without_ticks()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mixedmodels.arguments import check_arguments
-from mixedmodels.errors import require
+from mixedmodels.errors import ModelError, require
 
 if TYPE_CHECKING:
     from plotnine import ggplot
@@ -24,6 +26,8 @@ BASE, ACCENT, INK, MUTED, FAINT = "#0072B2", "#D55E00", "#222222", "#8A8A8A", "#
 ON_COLOUR, REST = "#222223", "#C4C4C3"
 # ends and middle of a scale with a neutral zero
 NEGATIVE, NEUTRAL, POSITIVE = "#D55E00", "#F7F7F7", "#0072B2"
+# a dollar that would begin mathematics
+DOLLAR = re.compile(r"(?<!\\)\$")
 # longest text of a label, in characters
 LONGEST = 24
 # the same over a panel, by the number of panels side by side; and over more of them
@@ -64,6 +68,8 @@ def theme_mixedmodels(base_size: float = 11.0) -> theme_type:
     >>> p = p9.ggplot(piglets, p9.aes("time", "BW")) + p9.geom_point() + mm.plot.theme_mixedmodels()
     """
     check_arguments(theme_mixedmodels, locals())
+    if not 0.0 < base_size < 1000.0:
+        raise ModelError(f"base_size must be a size in points, not {base_size}")
     p9 = drawing()
     small = 0.85 * base_size
     look: theme_type = p9.theme_bw(base_size=base_size) + p9.theme(
@@ -104,7 +110,7 @@ def plain(text: object, longest: int = LONGEST) -> str:
     """Text that is drawn as it stands: no mathematics between dollars, one line, not too long."""
     flat = " ".join(str(text).split())
     short = flat if len(flat) <= longest else f"{flat[: longest - 1]}…"
-    return short.replace("$", r"\$")
+    return DOLLAR.sub(r"\\$", short)  # what is fit for drawing stays as it is
 
 
 def note(*sentences: str) -> str | None:
@@ -146,13 +152,31 @@ def slanted(labels: Sequence[str] = (), *, always: bool = False) -> list[Any]:
     if not always and len(labels) * max(map(len, labels), default=0) < ROOM:
         return []
     p9 = drawing()
-    return [p9.theme(axis_text_x=p9.element_text(rotation=35, ha="right", va="top"))]
+    slant = [p9.theme(axis_text_x=p9.element_text(rotation=35, ha="right", va="top"))]
+    # the first label reaches out to the left of the plot
+    out = 0.008 * (len(labels[0]) - 12) if labels else 0.0
+    return [*slant, p9.theme(plot_margin_left=0.02 + out)] if out > 0.0 else slant
 
 
 def panels(n: int, columns: int | None = None) -> tuple[int, int]:
     """Rows and columns of n small panels on a page that is wider than high."""
     width = columns or {1: 1, 2: 2, 3: 3, 4: 2}.get(n, min(5, int(np.ceil(np.sqrt(1.5 * n)))))
     return -(-n // width), width
+
+
+def composed(plots: Sequence[Any], width: float, height: float) -> Any:
+    """Plots on one page, two side by side, each of this many inches."""
+    drawing()
+    from plotnine.composition import plot_spacer
+
+    if len(plots) == 1:
+        return plots[0] + size(width, height)
+    filled = [*plots, plot_spacer()] if len(plots) % 2 else list(plots)
+    rows = [first | second for first, second in list(pairwise(filled))[::2]]
+    page = rows[0]
+    for row in rows[1:]:
+        page = page / row
+    return page & size(2.0 * width, height * len(rows))
 
 
 def wrapped(
