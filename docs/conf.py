@@ -35,6 +35,7 @@ nb_execution_raise_on_error = True
 
 # Reference. Types stand in the words of the docstrings, so that signatures stay short.
 autodoc_typehints = "none"
+add_module_names = False
 autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
 # what classes have for the package's own use
@@ -101,7 +102,8 @@ html_css_files = ["site.css"]
 html_favicon = "_static/logo.svg"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "gallery": [], "getting-started": []}
+# no column of navigation where there is nothing below, or pictures need the room
+html_sidebars = {"index": [], "gallery": [], "getting-started": [], "benchmarks": []}
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {

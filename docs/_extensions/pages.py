@@ -62,8 +62,18 @@ def lead_inside(_app: Sphinx, name: str, text: list[str]) -> None:
     if "/" not in name:
         text[0] = text[0].replace("](../", f"]({COPIES}/")
     if name in INDEXES:
-        below = dict.fromkeys(found["page"] for found in ITEM.finditer(text[0]))
-        text[0] += "\n\n```{toctree}\n:hidden:\n\n" + "\n".join(below) + "\n```\n"
+        text[0] += navigation(text[0])
+
+
+def navigation(page: str) -> str:
+    """Hidden tables of contents: one for what stands under each heading, which is its caption."""
+    tables = []
+    for number, part in enumerate(re.split(r"^## ", page, flags=re.MULTILINE)):
+        caption = [f":caption: {part.partition(chr(10))[0]}"] if number else []
+        below = dict.fromkeys(found["page"] for found in ITEM.finditer(part))
+        if below:
+            tables += ["", "```{toctree}", ":hidden:", *caption, "", *below, "```", ""]
+    return "\n".join(tables)
 
 
 def link_names(_app: Sphinx, doctree: nodes.document) -> None:
