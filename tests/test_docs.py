@@ -9,7 +9,9 @@ checked as doctests, others only run. A block whose code warns is announced by t
 
 from __future__ import annotations
 
+import ast
 import doctest
+import inspect
 import re
 import runpy
 import warnings
@@ -163,6 +165,42 @@ def test_formula_page_names_every_function() -> None:
     text = (DOCS / "formulas.md").read_text(encoding="utf-8")
     missing = [name for name in FUNCTIONS if not re.search(rf"`{re.escape(name)}[`(]", text)]
     assert not missing, f"docs/formulas.md does not mention {', '.join(missing)}"
+
+
+CALL = re.compile(r"`((?:mm|m)\.[\w.]+\([^`]*\)(?:\.\w+\([^`]*\))*)`")
+
+
+def test_calls_in_sentences_fit_the_functions() -> None:
+    """Names of functions, methods and arguments in running text are those of the code."""
+    import mixedmodels as mm
+
+    seen = 0
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+        for code in CALL.findall(text.replace("\\|", "|")):
+            try:
+                tree = ast.parse(code, mode="eval")
+            except SyntaxError:  # elided: `mm.anova(m, type=)`
+                continue
+            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+                owner, _, path = ast.unparse(call.func).partition(".")
+                if owner not in {"mm", "m"} or "(" in path:
+                    continue
+                called: Any = mm if owner == "mm" else mm.FittedModel
+                if owner == "m" and not hasattr(called, path):
+                    continue  # m is a model, but on a page or two something else
+                for part in path.split("."):
+                    called = getattr(called, part)
+                own = [None] * (owner == "m")
+                given = {k.arg: None for k in call.keywords if k.arg}
+                ellipsis = any(ast.unparse(a) in {"...", "Ellipsis"} for a in call.args)
+                bind = inspect.signature(called).bind_partial
+                try:
+                    bind(*own, *([] if ellipsis else call.args), **given)
+                except TypeError as error:
+                    pytest.fail(f"{page.name}: {code}: {error}")
+                seen += 1
+    assert seen > 100
 
 
 def test_every_public_name_is_on_some_page() -> None:
