@@ -82,12 +82,21 @@ def link_names(_app: Sphinx, doctree: nodes.document) -> None:
 
     for literal in list(doctree.findall(nodes.literal)):
         found = NAME.fullmatch(literal.astext())
-        if found is None or isinstance(literal.parent, nodes.reference | addnodes.pending_xref):
+        if found is None or within_link(literal):
             continue
         if found["owner"] == "mm":
             literal.replace_self(link(found["name"], literal))
         elif hasattr(FittedModel, found["name"]):
             literal.replace_self(link(f"FittedModel.{found['name']}", literal))
+
+
+def within_link(node: nodes.Node) -> bool:
+    """Whether a page makes it a link already."""
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, nodes.reference | addnodes.pending_xref):
+            return True
+    return False
 
 
 def public_role(
