@@ -39,7 +39,9 @@ add_module_names = False
 autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
 # what classes have for the package's own use
-autodoc_default_options = {"exclude-members": "of, title, blocks, limits, bare, plan, spread"}
+autodoc_default_options = {
+    "exclude-members": "__init__, __new__, of, title, blocks, limits, bare, plan, spread"
+}
 toc_object_entries_show_parents = "hide"
 autosummary_generate = True
 autosummary_context = {
