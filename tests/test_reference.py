@@ -108,3 +108,7 @@ def test_docstring(path: str) -> None:
     validate = pytest.importorskip("numpydoc.validate", reason="the extra 'docs' is not installed")
     found = validate.validate(path)["errors"]
     assert not [message for code, message in found if code in CHECKS]
+    function = public(path.removeprefix("mixedmodels."))
+    # arguments are checked everywhere, so a function that takes some can refuse them
+    if set(inspect.signature(function).parameters) - {"self"}:
+        assert re.search(r"^\s*Raises\n\s*-", function.__doc__, re.MULTILINE)

@@ -60,6 +60,11 @@ def theme_mixedmodels(base_size: float = 11.0) -> theme_type:
     -------
     plotnine.theme
 
+    Raises
+    ------
+    ModelError
+        A size that is no size.
+
     Examples
     --------
     >>> import plotnine as p9
