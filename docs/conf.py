@@ -45,6 +45,7 @@ autodoc_default_options = {
 toc_object_entries_show_parents = "hide"
 autosummary_generate = True
 autosummary_context = {
+    "pictures": [path.stem for path in Path(__file__).parent.glob("images/*.png")],
     # of what a fit holds, that which is meant for its users
     "fitted_values": [
         "formula",

@@ -76,6 +76,12 @@ def test_every_name_is_on_one_page() -> None:
     assert {f"mixedmodels.{name}" for name in NAMES} <= listed().keys()
 
 
+@pytest.mark.parametrize("name", [name for name in PLOTS if name != "theme_mixedmodels"])
+def test_every_plot_is_in_the_gallery(name: str) -> None:
+    assert f"mm.plot.{name}(" in (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert (DOCS / "images" / f"{name}.png").exists()
+
+
 def test_every_listed_name_exists() -> None:
     for path in listed():
         assert public(path.removeprefix("mixedmodels.")).__doc__, path
