@@ -76,6 +76,8 @@ class _Search:
     correction: Array
     radius: float = 1.0
     evaluations: int = 1
+    # predicted decrease that ends the search
+    tolerance: float = COSTLY_TOLERANCE
 
     def evaluate(self, theta: Array) -> Evaluation:
         self.evaluations += 1
@@ -110,6 +112,8 @@ def minimise(
     objective: Objective,
     start: Array,
     *,
+    first: Evaluation | None = None,
+    tolerance: float | None = None,
     on_evaluation: Callable[[Evaluation], None] | None = None,
 ) -> Optimum:
     """Minimise the criterion from `start`.
@@ -119,6 +123,10 @@ def minimise(
     objective : Objective
     start : ndarray of shape (n_theta,)
         In working units.
+    first : Evaluation, optional
+        The criterion there, if it is known.
+    tolerance : float, optional
+        Predicted decrease of the criterion that ends the search.
     on_evaluation : callable, optional
         Called with each evaluation of criterion and gradient (progress display).
 
@@ -126,11 +134,12 @@ def minimise(
     -------
     Optimum
     """
-    at = objective.evaluate(start)
+    at = objective.evaluate(start) if first is None else first
     if on_evaluation is not None:
         on_evaluation(at)
     none = np.zeros((len(start), len(start)))
     search = _Search(objective, on_evaluation, at, objective.hessian(at), none)
+    search.tolerance = _tolerance(objective) if tolerance is None else tolerance
     _descend(search)
     for _ in range(10):
         _snap_to_zero(search)
@@ -152,6 +161,7 @@ def descend(objective: Objective, start: Array) -> Evaluation:
     at = objective.evaluate(start)
     none = np.zeros((len(start), len(start)))
     search = _Search(objective, None, at, objective.hessian(at), none)
+    search.tolerance = _tolerance(objective)
     _descend(search)
     for _ in range(3):
         lower = _leave_saddle(search)
@@ -162,11 +172,14 @@ def descend(objective: Objective, start: Array) -> Evaluation:
     return search.at
 
 
+def _tolerance(objective: Objective) -> float:
+    return DECREASE_TOLERANCE if objective.blocks.exact_hessian else COSTLY_TOLERANCE
+
+
 def _descend(search: _Search) -> None:
     """Trust-region Newton until one more step promises nothing."""
     search.radius = max(1.0, 0.5 * float(np.abs(search.at.theta).max(initial=0.0)))
-    exact = search.objective.blocks.exact_hessian
-    tolerance = DECREASE_TOLERANCE if exact else COSTLY_TOLERANCE
+    tolerance = search.tolerance
     while search.evaluations < MAX_EVALUATIONS:
         values, vectors = eigh(search.hessian)
         predicted = _newton_decrease(search.at.gradient, values, vectors)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# whether this thread is one of several that share the cores
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 # operations below which a second thread costs more than it saves
 LITTLE_WORK = 1e6
 
@@ -38,11 +44,38 @@ def in_threads(run: Callable[[int, int], Any], work: float) -> list[Any]:
     list
         What each call returned.
     """
-    threads = n_threads() if work > LITTLE_WORK else 1
+    threads = n_threads() if work > LITTLE_WORK and not _ALONE.get() else 1
     if threads == 1:
         return [run(0, 1)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda first: run(first, threads), range(threads)))
+
+
+def each_in_a_thread(run: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    """Results of tasks in order, some at a time; loops inside a task keep to its thread.
+
+    Parameters
+    ----------
+    run : callable
+        Releases the GIL for most of its time.
+    tasks : sequence
+    """
+    if not tasks:
+        return
+
+    def alone(task: Task) -> Result:
+        _ALONE.set(True)
+        return run(task)
+
+    with (
+        one_blas_thread(active=True),
+        ThreadPoolExecutor(min(n_threads(), len(tasks))) as pool,
+    ):
+        try:
+            yield from pool.map(alone, tasks)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @contextmanager

@@ -38,7 +38,7 @@ FLOORS = [
     ["model.search"],
     ["model.fit"],
     ["output"],
-    ["inference.joint"],
+    ["inference.joint", "inference.points"],
     ["inference.replicates"],
     ["inference.bootstrap", "inference.convergence", "inference.pca"],
     ["model.fitted"],

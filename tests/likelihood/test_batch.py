@@ -206,7 +206,7 @@ def test_a_seed_gives_the_same_replicates_whatever_the_threads(piglets, monkeypa
     fit = fitted("BW ~ time + (time | animal)", piglets)
     monkeypatch.setattr("mixedmodels.inference.replicates.MOST_IN_CHUNK", 50)
     first = replicate(fit, [fit], 300, 11)[0]
-    monkeypatch.setattr("mixedmodels.inference.replicates.n_threads", lambda: 1)
+    monkeypatch.setattr("mixedmodels.threads.n_threads", lambda: 1)
     second = replicate(fit, [fit], 300, 11)[0]
     np.testing.assert_array_equal(first.variance, second.variance)
     np.testing.assert_array_equal(first.criterion, second.criterion)

@@ -35,6 +35,8 @@ from mixedmodels.engines.sums import Sums, taken, used
 from mixedmodels.formula.functions import CONTEXT
 from mixedmodels.formula.terms import ParsedFormula
 
+Codes = NDArray[np.intp]
+
 # share of a column's products that is rounding
 ROUNDING = 1e-14
 
@@ -150,8 +152,14 @@ def source_matrix(source: str, table: pd.DataFrame) -> Array:
 # --- rows from sums -------------------------------------------------------------------------------
 
 
-def expand(sums: Sums) -> tuple[NDArray[np.intp], Array, Array]:
+def expand(sums: Sums, *, most: NDArray[np.int64] | None = None) -> tuple[Codes, Array, Array]:
     """Weighted rows that have the sums of each cell.
+
+    Parameters
+    ----------
+    sums : Sums
+    most : ndarray of int, shape (n_cells,), optional
+        Rank that the products of a cell can have; later columns are then rounding.
 
     Returns
     -------
@@ -160,7 +168,7 @@ def expand(sums: Sums) -> tuple[NDArray[np.intp], Array, Array]:
     values : ndarray of shape (k, m)
     """
     size = len(sums.means)
-    roots, rank = _roots(sums.products)
+    roots, rank = _roots(sums.products, most)
     cells, weights, values = [], [], []
     for r in range(size + 1):
         which = np.flatnonzero(rank == r)
@@ -177,15 +185,18 @@ def expand(sums: Sums) -> tuple[NDArray[np.intp], Array, Array]:
     return np.concatenate(cells), np.concatenate(weights), np.concatenate(values, axis=1)
 
 
-def _roots(products: Array) -> tuple[Array, NDArray[np.intp]]:
+def _roots(products: Array, most: NDArray[np.int64] | None) -> tuple[Array, Codes]:
     """Lower Cholesky factors of all cells side by side, columns of zeros last, and their rank."""
     size, _, n = products.shape
-    root = np.zeros((size, size, n))
+    root, found = np.zeros((size, size, n)), np.zeros(n, np.int64)
     diagonal = np.einsum("iic->ic", products)
     for j in range(size):
         rest = products[j:, j] - np.einsum("imc,mc->ic", root[j:, :j], root[j, :j])
         pivot = rest[0]
         fine = pivot > ROUNDING * diagonal[j]
+        if most is not None:
+            fine &= found < most
+        found += fine
         root[j:, j] = np.where(fine, rest / np.sqrt(np.where(fine, pivot, 1.0)), 0.0)
     empty = ~np.einsum("jjc->jc", root).astype(bool)
     order = np.argsort(empty, axis=0, kind="stable")

@@ -82,8 +82,8 @@ def pbmodcomp(
     for the estimation of its parameters. It holds where the chi-squared approximation does not: in
     small samples, and where the smaller model sets a variance to zero.
 
-    With one grouping factor the cross-products of the simulated responses are drawn directly, and
-    all replicates are fitted together: the cost does not depend on the number of rows.
+    The cross-products of the simulated responses are drawn without the rows. With one grouping
+    factor, or few columns of several, all replicates are fitted together.
 
     References
     ----------

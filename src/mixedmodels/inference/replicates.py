@@ -1,15 +1,15 @@
 """Parametric bootstrap samples of a fitted model, and what models fitted to them estimate.
 
 Models of one grouping factor, and others whose Z has few columns, are drawn in moment space and
-fitted together; the rest are simulated row by row and fitted in turn.
+fitted together. The rest are simulated at weighted points that have the cross-products of the rows
+(the rows themselves, or few per cell), and fitted in threads from the estimates on.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,23 +20,27 @@ from mixedmodels.arrays import Array
 from mixedmodels.errors import MixedModelsError, ModelError
 from mixedmodels.inference import parameters
 from mixedmodels.inference.joint import Joint, join
+from mixedmodels.inference.points import Points, make_points
 from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, OneResponse, Responses
 from mixedmodels.likelihood.covariance import theta_from_factors
 from mixedmodels.likelihood.start import away_from_zero
-from mixedmodels.likelihood.working import beta_from_working
+from mixedmodels.likelihood.working import beta_from_working, respond
 from mixedmodels.model.fit import refit
 from mixedmodels.model.predict import simulate
-from mixedmodels.model.record import Fit, has_rows
+from mixedmodels.model.record import Fit, criterion_shift, has_points, has_rows, same_weights
+from mixedmodels.moments.memory import with_response
 from mixedmodels.optimize import minimise
 from mixedmodels.optimize_batch import is_singular, minimise_batch
 from mixedmodels.progress import replicate_bar
-from mixedmodels.threads import n_threads, one_blas_thread
+from mixedmodels.threads import each_in_a_thread
 
 Seed: TypeAlias = "int | np.random.Generator | np.random.SeedSequence | None"
 
 # numbers in the largest array of a chunk of replicates: it stays near the processor
 CHUNK = 800_000
 MOST_IN_CHUNK = 500
+# predicted decrease at which a costly refit stops: a step of 1e-4 standard errors
+ENOUGH = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ def replicate(
     joint = join([source, *targets])
     if joint is not None:
         return _in_moments(joint, source, targets, n_sim, seeds, progress=progress)
+    if _on_points([source, *targets]):
+        return _at_points(source, targets, n_sim, seeds, progress=progress)
     return _row_by_row(source, targets, n_sim, seeds, progress=progress)
 
 
@@ -172,18 +178,10 @@ def _in_moments(
         return [_fit_batch(target, source, target.own(responses)) for target in ready]
 
     parts: list[list[Replicates]] = []
-    with (
-        one_blas_thread(active=True),
-        replicate_bar(n_sim, progress=progress) as advance,
-        ThreadPoolExecutor(min(n_threads(), len(tasks))) as pool,
-    ):
-        try:
-            for (_, count), part in zip(tasks, pool.map(run, tasks), strict=True):
-                parts.append(part)
-                advance(count)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with replicate_bar(n_sim, progress=progress) as advance:
+        for count, part in zip(counts, each_in_a_thread(run, tasks), strict=True):
+            parts.append(part)
+            advance(count)
     return [_joined([part[i] for part in parts]) for i in range(len(targets))]
 
 
@@ -256,6 +254,71 @@ def _user_beta(source: Fit, fit: Fit, beta: Array) -> Array:
     return np.linalg.solve(fixed.root, beta.T).T * fit.design.y_scale + fit.beta
 
 
+# --- many columns of several factors: from sums, one at a time ------------------------------------
+
+
+def _on_points(fits: Sequence[Fit]) -> bool:
+    """Whether responses can be simulated at points that all models share."""
+    return (
+        all(map(has_points, fits))
+        and len({id(fit.source.sums) for fit in fits}) == 1
+        and all(same_weights(fits[0], fit) for fit in fits[1:])
+        # groups so far apart that totals lack digits ask for the rows
+        and not any(getattr(fit.objective.blocks, "within", None) is not None for fit in fits)
+    )
+
+
+def _at_points(
+    source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
+) -> list[Replicates]:
+    points = make_points([source, *targets])
+    starts = [warm_start(fit) for fit in targets]
+
+    def run(rng: np.random.Generator) -> list[Replicates]:
+        y, rest = points.draw(source, rng)
+        return [
+            _refitted(source, fit, points, y, rest, start)
+            for fit, start in zip(targets, starts, strict=True)
+        ]
+
+    parts: list[list[Replicates]] = []
+    with replicate_bar(n_sim, progress=progress) as advance:
+        for part in each_in_a_thread(run, seeds.spawn(n_sim)):
+            parts.append(part)
+            advance(1)
+    return [_joined([part[i] for part in parts]) for i in range(len(targets))]
+
+
+def _refitted(
+    source: Fit, fit: Fit, points: Points, y: Array, rest: float, start: Array
+) -> Replicates:
+    """Estimates of one model from one response at the points."""
+    design = replace(fit.design, y_centre=0.0)
+    moments = with_response(design, points.rows(fit, y), fit.moments)
+    moments.cross[-1, -1] += rest
+    working = respond(fit.working, design, moments)
+    objective = replace(fit.objective, blocks=working.blocks)
+    try:
+        begin = objective.evaluate(start)
+        found = minimise(objective, start, first=begin, tolerance=ENOUGH) if len(start) else None
+    except np.linalg.LinAlgError:
+        return _nothing(source, fit)
+    if found is not None and found.verdict == "not converged":
+        return _nothing(source, fit)
+    at = begin if found is None else found.at
+    unit = source.design.y_scale / fit.design.y_scale
+    df = objective.nu if fit.has_random else fit.df_resid
+    theta = theta_from_factors(working.templates, at.factors)[None]
+    untouched = _user_beta(source, fit, -begin.profile.coefs[None, :-1] * unit)
+    return Replicates(
+        np.array([at.value + criterion_shift(fit.design, moments, working, reml=fit.reml)]),
+        _user_beta(source, fit, -at.profile.coefs[None, :-1] * unit),
+        parameters.from_theta(fit, theta, np.array([np.sqrt(at.profile.r2 / df) * unit])),
+        np.concatenate([begin.gradient, [begin.profile.r2], untouched[0]])[None],
+        np.array([found is not None and found.verdict == "boundary optimum"]),
+    )
+
+
 # --- any structure: rows --------------------------------------------------------------------------
 
 
@@ -263,11 +326,6 @@ def _row_by_row(
     source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
 ) -> list[Replicates]:
     for fit in [source, *targets]:
-        if fit.source.sums is not None:
-            raise ModelError(
-                "a bootstrap of this structure (crossed factors with many levels) needs the rows, "
-                "and this model was fitted to sums: fit it to rows in memory, or to a sample"
-            )
         if not has_rows(fit):
             raise ModelError(
                 "a bootstrap of this structure needs the rows, which a model loaded from a file "
@@ -294,18 +352,9 @@ def refit_quietly(fit: Fit, y: Array) -> Fit | None:
 
 
 def _one(source: Fit, fit: Fit, found: Fit | None) -> Replicates:
-    k, p = len(parameters.names(fit)), len(fit.beta)
-    own = p if fit is source else 0
     if found is None:
-        nothing = np.full((1, 1), np.nan)
-        n_scores = len(fit.optimum.at.theta) + 1 + p
-        return Replicates(
-            nothing[0],
-            nothing.repeat(own, 1),
-            nothing.repeat(k, 1),
-            nothing.repeat(n_scores, 1),
-            np.zeros(1, np.bool_),
-        )
+        return _nothing(source, fit)
+    own = len(fit.beta) if fit is source else 0
     unit = found.design.y_scale / fit.design.y_scale
     theta = theta_from_factors(found.working.templates, found.optimum.at.factors)
     sigma = np.array([found.residual_scale * unit])
@@ -313,8 +362,21 @@ def _one(source: Fit, fit: Fit, found: Fit | None) -> Replicates:
         np.array([found.criterion]),
         found.beta[None, :own],
         parameters.from_theta(fit, theta[None], sigma),
-        estimation_scores(fit, found)[None],
+        estimation_scores(fit, found)[None, : theta.size + 1 + own],
         np.array([found.is_singular]),
+    )
+
+
+def _nothing(source: Fit, fit: Fit) -> Replicates:
+    """What is kept of a replicate without a fit."""
+    k, p = len(parameters.names(fit)), len(fit.beta) if fit is source else 0
+    nothing = np.full((1, 1), np.nan)
+    return Replicates(
+        nothing[0],
+        nothing.repeat(p, 1),
+        nothing.repeat(k, 1),
+        nothing.repeat(len(fit.optimum.at.theta) + 1 + p, 1),
+        np.zeros(1, np.bool_),
     )
 
 

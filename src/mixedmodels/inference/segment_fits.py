@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from mixedmodels.likelihood.batch import OneFactor, Responses
 from mixedmodels.likelihood.segments import make_segments
 from mixedmodels.model.record import Fit
 from mixedmodels.moments.segments import sum_segments
-from mixedmodels.threads import n_threads, one_blas_thread
+from mixedmodels.threads import each_in_a_thread
 
 Codes = NDArray[np.int64]
 Part = tuple[NDArray[np.intp], list[OneModel | None]]
@@ -64,22 +62,7 @@ def fit_segments(
     def run(which: NDArray[np.intp]) -> Part:
         return _fit_chunk(table, rows, ends, response, sizes, which, ddf, reml=reml)
 
-    return in_threads(run, _chunks(table, sizes))
-
-
-def in_threads(run: Callable[[Any], Part], chunks: Sequence[Any]) -> Iterator[Part]:
-    """Results of the chunks in order."""
-    if not chunks:
-        return
-    with (
-        one_blas_thread(active=True),
-        ThreadPoolExecutor(min(n_threads(), len(chunks))) as pool,
-    ):
-        try:
-            yield from pool.map(run, chunks)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return each_in_a_thread(run, _chunks(table, sizes))
 
 
 def _chunks(table: Table, sizes: Sizes) -> list[NDArray[np.intp]]:
@@ -181,7 +164,7 @@ def fit_outcomes(lead: Fit, responses: Sequence[Array], ddf: str) -> Iterator[Pa
         return which[kept], fit_batch(batch, None, ddf, reml=lead.reml)
 
     every = np.arange(len(responses))
-    return in_threads(run, [every[i : i + size] for i in range(0, len(every), size)])
+    return each_in_a_thread(run, [every[i : i + size] for i in range(0, len(every), size)])
 
 
 class _LevelSums:
