@@ -27,9 +27,17 @@ def read_table(path: Path) -> Any:
     MissingDependencyError
         The library for this kind of file is not installed.
     """
+    import lzma
     import zipfile
     import zlib
 
+    # what pandas, pyarrow and openpyxl raise for files that are not what they seem; a SyntaxError
+    # is one of XML, an ImportError the library for a kind of compression
+    unreadable = (
+        *(OSError, ValueError, TypeError, LookupError, EOFError, SyntaxError, ImportError),
+        *(RuntimeError, ArithmeticError, AttributeError),
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    )
     if not path.exists():
         raise DataError(f"no such file: '{path}'")
     if path.is_dir():
@@ -41,8 +49,7 @@ def read_table(path: Path) -> Any:
         raise
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not UTF-8 text ({error}); save it as UTF-8") from error
-    # what pandas, pyarrow, zipfile and openpyxl raise for files that are not what they seem
-    except (*(OSError, ValueError, KeyError, EOFError), zipfile.BadZipFile, zlib.error) as error:
+    except unreadable as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"'{path}' cannot be read as {ending}: {reason}") from error
 

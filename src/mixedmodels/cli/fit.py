@@ -57,7 +57,10 @@ def _as_json(model: Any) -> str:
             **{name: _strict(getattr(ending, name)) for name in fields},
         },
     }
-    return json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False)
+    # what JSON lets through and a terminal obeys, such as a change of direction
+    odd = {c for c in set(text) if not c.isprintable() and c != "\n"}
+    return text.translate({ord(c): json.dumps(c)[1:-1] for c in odd})
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:

@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
     except OSError as error:
         return _fail(f"{error.strerror or error}: '{error.filename}'")
+    except MemoryError:
+        return _fail("there is not enough memory for this")
     except KeyboardInterrupt:
         return INTERRUPTED
     return DONE
@@ -83,7 +85,7 @@ def _plain_warnings() -> Iterator[None]:
     """Each warning as one line on the error stream."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"warning: {_harmless(' '.join(str(message).split()))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", MixedModelsWarning)
@@ -92,8 +94,15 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _fail(message: str) -> int:
-    print(f"mixedmodels: error: {message}", file=sys.stderr)
+    print(f"mixedmodels: error: {_harmless(message)}", file=sys.stderr)
     return UNUSABLE
+
+
+def _harmless(message: str) -> str:
+    """Lines whose labels from data or files cannot steer the terminal."""
+    from mixedmodels.output.layout import clean
+
+    return "\n".join(clean(line) for line in message.split("\n"))
 
 
 def _deliver(text: str, path: Path | None) -> None:
