@@ -90,7 +90,7 @@ def test_text(piglets: pd.DataFrame) -> None:
     assert "Correlation" in text
     assert "21  0.660  0.834  0.899  1.000" in text
     assert "Subjects observed at both times" in text
-    assert max(map(len, text.splitlines())) <= 98
+    assert max(map(len, text.splitlines())) <= 80
 
 
 DATA = {"id": [1, 1, 2, 2, 3, 3], "t": [0, 1] * 3, "y": [1.0, 2.0, 2.0, 5.0, 4.0, 4.0]}

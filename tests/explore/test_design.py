@@ -128,7 +128,7 @@ def test_text_and_page() -> None:
     lines = str(check).splitlines()
     assert lines[0] == "Design: id observed over t"
     assert "Patterns" in lines
-    assert max(map(len, lines)) <= 98
+    assert max(map(len, lines)) <= 80
     assert "<table>" in check._repr_html_()
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 import mixedmodels as mm
+from mixedmodels.inference import convergence
+from mixedmodels.inference.joint import join
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.optimize import minimise
 from tests.reference import data, fits
@@ -50,6 +52,38 @@ MODELS = ["sleep_dbar_reml", "penicillin_ml", "pastes_nested_reml", "cake_sing_r
 def test_models_of_the_references_have_one_optimum(name: str) -> None:
     check = mm.check_convergence(fits.reference_fit(name).model, 3)
     assert check.agree, check.message
+
+
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "mixedmodels.inference.convergence.descents", lambda fit, starts: [None] * len(starts)
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_side_by_side_is_one_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fits.reference_fit(name).model
+    ends = convergence.descents(model, [model.optimum.at.theta])
+    # batches take them all
+    assert ends[0] is not None
+    together = mm.check_convergence(model, 4).restarts
+    one_at_a_time(monkeypatch)
+    alone = mm.check_convergence(model, 4).restarts
+    for ours, theirs in zip(together, alone, strict=True):
+        assert (ours.start, ours.verdict) == (theirs.start, theirs.verdict)
+        assert ours.criterion == pytest.approx(theirs.criterion, abs=1e-7)
+        np.testing.assert_allclose(ours.theta, theirs.theta, rtol=1e-3, atol=1e-4)
+
+
+def test_its_own_response_is_that_of_the_batch() -> None:
+    for name in MODELS:
+        fit = fits.reference_fit(name).model
+        joint = join([fit])
+        theta = fit.optimum.at.theta + 0.1
+        batch = joint.design(fit).evaluate(theta[None], joint.response(fit))
+        one = fit.objective.evaluate(theta)
+        assert batch.value[0] == pytest.approx(one.value, abs=1e-8)
+        np.testing.assert_allclose(batch.gradient[0], one.gradient, rtol=1e-6, atol=1e-7)
 
 
 def test_the_seed_decides() -> None:
@@ -131,6 +165,7 @@ def test_searches_that_break_down_or_stop_are_named(monkeypatch) -> None:
         return replace(found, at=at, verdict=found.verdict if at is found.at else "not converged")
 
     monkeypatch.setattr("mixedmodels.inference.convergence.minimise", hopeless)
+    one_at_a_time(monkeypatch)
     check = sleep().check_convergence(0)
     assert [r.verdict for r in check.restarts] == ["optimum", "optimum", "not converged", "failed"]
     assert not check.agree
@@ -157,7 +192,7 @@ def test_it_prints_criterion_theta_and_verdict() -> None:
     assert text.startswith("Fits from 6 starts")
     for part in ("near zero  optimum", "Subject.Days.Intercept  0.0152", check.message):
         assert part in text
-    assert max(map(len, text.splitlines())) <= 98
+    assert max(map(len, text.splitlines())) <= 80
     assert "<table" in check._repr_html_()
 
 

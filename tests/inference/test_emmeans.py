@@ -486,7 +486,7 @@ def test_the_page() -> None:
         f"Held at x = {FRAME['x'].mean():.6g}, half = 4",
         "Degrees of freedom: Satterthwaite; limits: 0.95",
     ]
-    assert max(map(len, lines)) <= 98
+    assert max(map(len, lines)) <= 80
     assert "Depends on b too" in str(mm.emmeans(MODEL, "a"))
     html = mm.emmeans(MODEL, "~ a | b")._repr_html_()
     assert html.count("<table>") == 2

@@ -104,7 +104,7 @@ def test_it_prints_a_table_for_every_factor() -> None:
     text = str(pca)
     for part in ("subj", "item", "loading of cond[T.b]", "PC2", "cumulative", "both directions"):
         assert part in text
-    assert max(map(len, text.splitlines())) <= 98
+    assert max(map(len, text.splitlines())) <= 80
     assert pca._repr_html_().count("<table") == 2
 
 

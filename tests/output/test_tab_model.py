@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
 import mixedmodels as mm
-from mixedmodels.output.tab_model import figure
+from mixedmodels.output.tab_model import LATEX, figure
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_rows_stand_in_the_order_of_the_literature(models):
 
 def test_text_fits_a_terminal(models):
     text = str(mm.tab_model(models))
-    assert max(map(len, text.splitlines())) <= 98
+    assert max(map(len, text.splitlines())) <= 80
     assert "treatm[T.2]" in text
     assert "3 models side by side" in text
 
@@ -58,7 +60,7 @@ def test_models_without_names_are_numbered(models):
     table = mm.tab_model(*models.values())
     assert table.names == ("(1)", "(2)", "(3)")
     assert "(1) BW ~ time + (1 | animal); (2) BW ~ time" in table.note
-    assert max(map(len, str(table).splitlines())) <= 98
+    assert max(map(len, str(table).splitlines())) <= 80
     assert mm.tab_model(models["growth"]).names == ("(1)",)
 
 
@@ -105,6 +107,32 @@ def test_hostile_names_are_text():
     line = next(line for line in table.to_markdown().splitlines() if "b>" in line)
     assert "<b>" not in line
     assert line.replace("\\|", "").count("|") == 5
+
+
+def test_special_characters_of_each_form_are_text():
+    name, group = "a_b^c%$#&{}~\\d*[x](y) &amp; a\u202eb", "p_q $x"
+    data = mm.datasets.load("piglets").rename(columns={"time": name, "animal": group})
+    table = mm.tab_model({"50% $m$": mm.lmer(f"BW ~ `{name}` + (1 | `{group}`)", data)})
+    latex = table.to_latex("T_1 & 5%")
+    assert "\u202e" not in latex
+    for symbol in LATEX.values():  # our own mathematics
+        latex = latex.replace(symbol, "")
+    bare = re.sub(r"\\[%$#&_{}]|\\text\w+", "", latex)
+    assert not re.search(r"[%$#_~^]", bare)
+    rows = [line for line in bare.splitlines() if line.endswith("\\\\") and "{4}{l}" not in line]
+    assert {line.count("&") for line in rows} <= {1, 3}
+    line = next(line for line in table.to_markdown().splitlines() if line.startswith("| a_b"))
+    assert line.startswith(r"| a_b^c%\$#&amp;{}~\\d\*[x\](y) &amp;amp; a\\u202eb |")
+    assert "\u202e" not in table.to_html()
+
+
+def test_a_saved_page_says_its_language_and_encoding(models, tmp_path):
+    path = tmp_path / "table.html"
+    mm.tab_model(models).save(path, "Growth <1>")
+    text = path.read_text("utf-8")
+    assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert '<meta charset="utf-8">' in text
+    assert "<title>Growth &lt;1&gt;</title>" in text
 
 
 def test_frame_is_the_users():

@@ -1,5 +1,6 @@
 """Summaries: what they say, how they look, and that no name can break them."""
 
+import re
 import warnings
 from html.parser import HTMLParser
 
@@ -167,7 +168,7 @@ def test_linear_model_without_intercept_says_about_zero(rows):
     slope = np.sum(w * x * y) / np.sum(w * x * x)
     r2 = 1 - np.sum(w * (y - slope * x) ** 2) / np.sum(w * y * y)
     assert f"R squared:               {r2:.4f}, adjusted" in text
-    assert "about zero: the model has no intercept" in text
+    assert "about zero: the model has no intercept" in " ".join(text.split())
     assert "Weights:      column w" in text
 
 
@@ -305,7 +306,7 @@ def test_hostile_names(hostile):
     check_bounds(hostile)
     text = str(hostile.summary())
     assert "aaa…aaa" in text
-    assert "日…" in text
+    assert re.search("[日本語]…[日本語]", text)
     assert r"\u202e" in text
     header, *body = section(hostile, "Fixed effects")
     end = width(header)

@@ -302,7 +302,7 @@ class LmList(Printed):
                 shown = [known.mean(), np.nan, *np.quantile(known, (0.0, 0.25, 0.5, 0.75, 1.0))]
                 shown[1] = known.std(ddof=1) if len(known) > 1 else np.nan
                 rows.append((name, *(_text(float(x)) for x in shown), f"{len(known)}"))
-        header = ("term", "mean", "sd", "min", "1Q", "median", "3Q", "max", "groups")
+        header = ("term", "mean", "sd", "min", "1Q", "median", "3Q", "max", "n")
         r2 = self.criteria()["r2"]
         table = Table("Coefficients over groups", header, tuple(rows), 1)
         if not np.isnan(r2).all():

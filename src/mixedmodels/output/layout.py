@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-LINE = 98
+LINE = 80
 """Longest line, in character cells."""
 
 NAME = 36
@@ -192,20 +192,35 @@ def columns(table: Table, name: int = NAME) -> list[list[str]]:
 
 
 def _table_lines(table: Table) -> list[str]:
-    """The table as lines; names give way where it would be too wide."""
+    """The table as lines; names give way where it would be too wide, then it goes on below."""
+    header = [clean(head) for head in table.header]
     for name in (NAME, 28, 20, 14, 10):
         body = columns(table, name)
         widths = [
-            max(map(width, (head, *column)))
-            for head, column in zip(table.header, body, strict=True)
+            max(map(width, (head, *column))) for head, column in zip(header, body, strict=True)
         ]
         if sum(widths) + table.gap * (len(widths) - 1) <= LINE:
             break
     padded = [
         [_pad(cell, cells, right=j >= table.n_text) for cell in (head, *column)]
-        for j, (head, column, cells) in enumerate(zip(table.header, body, widths, strict=True))
+        for j, (head, column, cells) in enumerate(zip(header, body, widths, strict=True))
     ]
-    return [(" " * table.gap).join(line).rstrip() for line in zip(*padded, strict=True)]
+    names, gap = padded[: table.n_text], " " * table.gap
+    parts = _side_by_side(widths, table)
+    shown = [[*names, *padded[start:stop]] for start, stop in parts]
+    return [gap.join(line).rstrip() for part in shown for line in zip(*part, strict=True)]
+
+
+def _side_by_side(widths: Sequence[int], table: Table) -> list[tuple[int, int]]:
+    """Columns of numbers that fit beside the names: first and last of each part of the table."""
+    room = LINE - sum(w + table.gap for w in widths[: table.n_text])
+    parts, start, used = [], table.n_text, 0
+    for j in range(table.n_text, len(widths)):
+        if j > start and used + widths[j] > room:
+            parts.append((start, j))
+            start, used = j, 0
+        used += widths[j] + table.gap
+    return [*parts, (start, len(widths))]
 
 
 def block_text(block: Block) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,11 @@ ABREAST = 2
 HEAD = 16
 # rows in the order of the literature, whatever models have them
 ORDER = ("σ²", "τ₀₀", "τ₁₁", "ρ₀₁", "ICC", "N ", "Obs", "Marg", "Cond", "R²", "Adj")
+# a file of its own; Word too needs to be told the encoding
+PAGE = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{}</title>\n'
+    "</head>\n<body>\n{}\n</body>\n</html>\n"
+)
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 LATEX = {
     "σ²": r"$\sigma^2$",
@@ -134,7 +141,7 @@ class ModelTable(Printed):
 
         columns: dict[str, list[str]] = {
             "section": [row.section for row in self.rows],
-            "term": [row.label for row in self.rows],
+            "term": [clean(row.label) for row in self.rows],
         }
         labels: dict[str, Any] = {"term": ""}
         for i in range(len(self.names)):
@@ -148,11 +155,11 @@ class ModelTable(Printed):
         for i, name in enumerate(self.names):
             table = table.tab_spanner(clean(name), [f"{i}-{j}" for j in range(3)], id=f"model-{i}")
         if title:
-            table = table.tab_header(title)
+            table = table.tab_header(clean(title))
         return table.tab_source_note(self.note) if self.note else table
 
     def to_html(self, title: str | None = None) -> str:
-        """The table as HTML with its styles in place: browsers, Word and mail show it alike."""
+        """The table as an element, its styles in place: browsers, Word and mail show it alike."""
         check_arguments(ModelTable.to_html, locals())
         return str(self.gt(title).as_raw_html(inline_css=True))
 
@@ -169,18 +176,19 @@ class ModelTable(Printed):
         header = [""]
         for name in self.names:
             header += [name, f"{100 * self.level:g} % CI", "p"]
-        lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
+        lines = [[_escaped(cell) for cell in header], ["---"] + ["--:"] * (len(header) - 1)]
         for section in (FIXED, RANDOM, MODEL):
             own = [row for row in self.rows if row.section == section]
             if own:
                 lines.append([f"**{section}**"] + [""] * (len(header) - 1))
-                lines += [[r.label, *(c for cells in r.cells for c in cells)] for r in own]
-        escaped = [[_escaped(cell) for cell in line] for line in lines]
-        text = "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+                lines += [
+                    [_escaped(r.label), *(c for cells in r.cells for c in cells)] for r in own
+                ]
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{text}\n\n{self.note}\n" if self.note else text + "\n"
 
     def save(self, path: str | Path, title: str | None = None) -> None:
-        """Write the table; the ending chooses the form: .html, .tex, .md or .txt.
+        """Write the table; the ending chooses the form: .html (a whole page), .tex, .md or .txt.
 
         Raises
         ------
@@ -190,7 +198,7 @@ class ModelTable(Printed):
         check_arguments(ModelTable.save, locals())
         path = Path(path)
         if path.suffix == ".html":
-            text = self.to_html(title)
+            text = PAGE.format(escape(clean(title or self.title())), self.to_html(title))
         elif path.suffix == ".tex":
             text = self.to_latex(title)
         elif path.suffix == ".md":
@@ -204,8 +212,8 @@ class ModelTable(Printed):
 
 def _escaped(cell: str) -> str:
     """A cell that cannot break out of its column."""
-    text = clean(cell).replace("\\", "\\\\").replace("|", "\\|")
-    return text.replace("<", "&lt;") if "<" in text and not text.startswith("<0.") else text
+    text = re.sub(r"[\\`*|$]|\](?=\()", r"\\\g<0>", clean(cell))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def tab_model(

@@ -50,7 +50,7 @@ class Summary:
     Notes
     -----
     Names longer than a table bears are shortened in the middle, so that no line is longer than
-    98 characters. Frames with everything in full: `FittedModel.tidy`, `FittedModel.varcorr`.
+    80 characters. Frames with everything in full: `FittedModel.tidy`, `FittedModel.varcorr`.
     """
 
     fit: Fit
