@@ -13,11 +13,13 @@ from mixedmodels.arguments import check_arguments, check_whole
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
-from mixedmodels.inference.replicates import Seed, generators
+from mixedmodels.inference.joint import join
+from mixedmodels.inference.replicates import Seed, chunks, generators
 from mixedmodels.likelihood.covariance import Template, theta_from_factors, triangular
 from mixedmodels.model.record import Fit
 from mixedmodels.model.search import theta_from_moments
 from mixedmodels.optimize import minimise
+from mixedmodels.optimize_batch import minimise_batch
 from mixedmodels.output.layout import Block, Prose, Table, fixed, number
 from mixedmodels.output.printed import Printed
 from mixedmodels.progress import replicate_bar
@@ -242,10 +244,12 @@ def check_convergence(
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms: least squares has one solution")
     check_whole("n_starts", n_starts, least=0)
+    starts = dict(_starts(m, n_starts, generators(seed, 1)[0]))
     restarts = []
-    with replicate_bar(n_starts + 4, progress=progress, what="starts") as advance:
-        for name, theta in _starts(m, n_starts, generators(seed, 1)[0]):
-            restarts.append(_restart(m, name, theta))
+    with replicate_bar(len(starts), progress=progress, what="starts") as advance:
+        ends = descents(m, list(starts.values()))
+        for (name, theta), end in zip(starts.items(), ends, strict=True):
+            restarts.append(_restart(m, name, theta, end))
             advance(1)
     return ConvergenceCheck(tuple(restarts), _names(m), m.criterion, m.source.kind)
 
@@ -274,11 +278,38 @@ def _random(template: Template, rng: np.random.Generator) -> Array:
     return factor
 
 
-def _restart(fit: Fit, name: str, theta: Array) -> Restart:
+def descents(fit: Fit, starts: Sequence[Array]) -> list[tuple[Array, int] | None]:
+    """Where searches from the starts end, side by side, and the evaluations that each took.
+
+    None for a search that does not end at a certified minimum, and where the structure asks for one
+    at a time: such a start is taken up from the beginning.
+    """
+    joint = join([fit])
+    if joint is None:
+        return [None] * len(starts)
+    design, own = joint.design(fit), joint.response(fit)
+    found: list[tuple[Array, int] | None] = []
+    with one_blas_thread(active=True), np.errstate(all="ignore"):
+        for count in chunks(joint, len(starts)):
+            theta = np.stack(starts[len(found) : len(found) + count])
+            responses = own.take(np.zeros(count, np.intp))
+            ended = minimise_batch(design, responses, design.evaluate(theta, responses))
+            found += [
+                (end, int(evaluations)) if certified else None
+                for end, evaluations, certified in zip(
+                    ended.at.theta, ended.evaluations, ended.certified, strict=True
+                )
+            ]
+    return found
+
+
+def _restart(fit: Fit, name: str, theta: Array, end: tuple[Array, int] | None) -> Restart:
+    """The verdict of the general minimiser on where a search ended, or its own search."""
     objective = fit.objective
+    begin, taken = (theta, 0) if end is None else end
     try:
         with one_blas_thread(active=objective.blocks.short_steps):
-            optimum = minimise(objective, theta)
+            optimum = minimise(objective, begin)
     except np.linalg.LinAlgError:
         nothing = np.full(len(fit.theta), np.nan)
         return Restart(name, np.nan, "failed", np.nan, 0, nothing)
@@ -288,7 +319,7 @@ def _restart(fit: Fit, name: str, theta: Array) -> Restart:
         found.criterion,
         optimum.verdict,
         optimum.gradient_norm,
-        optimum.evaluations,
+        taken + optimum.evaluations,
         found.theta + 0.0,  # no negative zeros
     )
 

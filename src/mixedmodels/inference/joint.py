@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixedmodels.arrays import Array, cross_products
-from mixedmodels.likelihood.batch import BatchDesign, OneFactor
+from mixedmodels.likelihood.batch import BatchDesign, OneFactor, Responses
 from mixedmodels.likelihood.covariance import make_template
 from mixedmodels.likelihood.draws import Draws, make_draws
 from mixedmodels.likelihood.few_columns import FewColumns, Layout
@@ -62,6 +62,18 @@ class Joint:
             layout = _layout(fit)
             return FewColumns(template, layout, zz[..., 0], zx[..., 0], xx, fit.n_obs, reml)
         return OneFactor(template, zz[None], zx[None], xx[None], np.array([fit.n_obs]), reml)
+
+    def response(self, fit: Fit) -> Responses:
+        """Cross-products of one of the models with its own response."""
+        blocks = fit.objective.blocks
+        zy = [
+            products[:, -1][:, order]
+            for products, order in zip(blocks.fixed_products(), fit.working.orders, strict=True)
+        ]
+        # dense: level by level, one column below the other
+        stacked = np.concatenate([z.T.ravel() for z in zy])[:, None] if self.dense else zy[0]
+        cross = blocks.cross
+        return Responses(stacked[None], cross[None, :-1, -1], cross[None, -1, -1])
 
     def draws(self, source: Fit) -> Draws:
         """The distribution of cross-products with responses of one of the models."""

@@ -170,7 +170,7 @@ def _in_moments(
 ) -> list[Replicates]:
     draws = joint.draws(source)
     ready = [_target(fit, source, joint) for fit in targets]
-    counts = _chunks(joint, n_sim)
+    counts = chunks(joint, n_sim)
     tasks = list(zip(seeds.spawn(len(counts)), counts, strict=True))
 
     def run(task: tuple[np.random.Generator, int]) -> list[Replicates]:
@@ -185,8 +185,8 @@ def _in_moments(
     return [_joined([part[i] for part in parts]) for i in range(len(targets))]
 
 
-def _chunks(joint: Joint, n_sim: int) -> list[int]:
-    """Numbers of replicates that are fitted together; the same on every machine."""
+def chunks(joint: Joint, n_sim: int) -> list[int]:
+    """Numbers of responses that are fitted together; the same on every machine."""
     q, p, n_levels = joint.zx.shape
     width = q + p + 1 if joint.dense else p + 1
     size = min(max(CHUNK // max(n_levels * q * width, 1), 1), MOST_IN_CHUNK)
