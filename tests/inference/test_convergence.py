@@ -192,7 +192,7 @@ def test_it_prints_criterion_theta_and_verdict() -> None:
     assert text.startswith("Fits from 6 starts")
     for part in ("near zero  optimum", "Subject.Days.Intercept  0.0152", check.message):
         assert part in text
-    assert max(map(len, text.splitlines())) <= 98
+    assert max(map(len, text.splitlines())) <= 80
     assert "<table" in check._repr_html_()
 
 
