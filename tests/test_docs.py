@@ -131,7 +131,9 @@ def test_notebook_runs(tmp_path: Path) -> None:
     from nbclient import NotebookClient
 
     cells = nbformat.read(DOCS / "tutorial-notebook.ipynb", as_version=4)
-    NotebookClient(cells, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(
+        cells, timeout=300, startup_timeout=300, resources={"metadata": {"path": tmp_path}}
+    ).execute()
     kinds = [
         kind
         for cell in cells.cells
