@@ -7,7 +7,6 @@ DuckDB alone is loaded, for a path to Parquet files.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,18 +14,8 @@ from typing import Any
 import narwhals.stable.v2 as nw
 from narwhals import dependencies as libraries
 
-from mixedmodels.errors import DataError, require
+from mixedmodels.errors import DataError, MixedModelsError, require
 
-# what engines raise: module and the base class of its errors
-ERRORS = (
-    ("duckdb", "Error"),
-    ("polars.exceptions", "PolarsError"),
-    ("pyarrow", "ArrowException"),
-    ("pyspark.errors", "PySparkException"),
-    ("py4j.protocol", "Py4JError"),
-    ("ibis.common.exceptions", "IbisError"),
-    ("narwhals.exceptions", "NarwhalsError"),
-)
 SUFFIXES = (".parquet", ".pq")
 
 
@@ -107,6 +96,33 @@ def engine_of(table: nw.LazyFrame[Any]) -> str:
     )
 
 
+def asked_as(table: nw.LazyFrame[Any]) -> tuple[nw.LazyFrame[Any], dict[str, str]]:
+    """The table, and the name by which each of its columns is asked for.
+
+    Spark knows no capitals and reads ``a.b`` as the part b of a, so that its columns are numbered.
+    """
+    with asking(engine_of(table)):
+        names = list(table.collect_schema())
+    if not _is_spark(table):
+        return table, {name: name for name in names}
+    own = [f"c{i}" for i in range(len(names))]
+    renamed: nw.LazyFrame[Any] = nw.from_native(nw.to_native(table).toDF(*own))
+    return renamed, dict(zip(names, own, strict=True))
+
+
+def named(table: nw.LazyFrame[Any], names: Sequence[str]) -> nw.LazyFrame[Any]:
+    """The table with other names for all of its columns, in their order."""
+    if _is_spark(table):
+        renamed: nw.LazyFrame[Any] = nw.from_native(nw.to_native(table).toDF(*names))
+        return renamed
+    given = table.collect_schema()
+    return table.rename({old: new for old, new in zip(given, names, strict=True) if old != new})
+
+
+def _is_spark(table: nw.LazyFrame[Any]) -> bool:
+    return bool(table.implementation.is_pyspark() or table.implementation.is_pyspark_connect())
+
+
 def frame_kind_of(data: Any) -> Any:
     """Which library's frames results come in: Polars for Polars, else pandas."""
     table = nw.from_native(data, pass_through=True)
@@ -116,25 +132,31 @@ def frame_kind_of(data: Any) -> Any:
 
 @contextmanager
 def asking(engine: str) -> Iterator[None]:
-    """Turn an engine's errors into ours.
+    """Turn what an engine raises, or a function of the user's in its query, into our error.
 
     Raises
     ------
     DataError
         With the engine's own words.
     """
-    classes: list[type[BaseException]] = [OSError]
-    for module, name in ERRORS:
-        if module in sys.modules:
-            classes.append(getattr(sys.modules[module], name))
     try:
         yield
-    except tuple(classes) as error:
-        said = next((line for line in str(error).splitlines() if line.strip()), "")
+    except (MixedModelsError, MemoryError, AssertionError):
+        raise
+    except Exception as error:
         raise DataError(
             f"{engine} could not answer, and nothing was fitted: {type(error).__name__}: "
-            f"{said[:400]}"
+            f"{_said(error)}. Mend the table, its query or its files, and ask again"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """The line of an engine's words that tells what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")]  # of Java, deepest last
+    if not causes and lines and lines[0].endswith(":"):  # a traceback of Python
+        causes = lines[-1:]
+    return " ".join((causes or lines[:1] or [""])[-1].split())[:400].rstrip(". ")
 
 
 def beside(table: nw.LazyFrame[Any], columns: Mapping[str, Any]) -> nw.LazyFrame[Any]:
@@ -148,9 +170,12 @@ def beside(table: nw.LazyFrame[Any], columns: Mapping[str, Any]) -> nw.LazyFrame
         made = nw.from_dict(dict(columns), backend="polars").lazy()
     elif engine == "duckdb":
         pa = require("pyarrow", "duckdb")
-        arrow = pa.Table.from_pandas(small, preserve_index=False)  # noqa: F841 - DuckDB sees it
+        # DuckDB looks for tables of this name first, then for variables
+        __mixedmodels_beside = pa.Table.from_pandas(small, preserve_index=False)
         # on the connection of the other table, whichever it is
-        made = nw.from_native(native.query("other", "select * from arrow"))
+        made = nw.from_native(
+            native.query("__mixedmodels_given", "select * from __mixedmodels_beside")
+        )
     elif engine == "ibis":
         ibis = require("ibis", "ibis")
         made = nw.from_native(ibis.memtable(small))

@@ -132,9 +132,6 @@ class Moments:
             Data that cannot be used; errors of an engine in its own words.
         """
         check_arguments(Moments.from_frame, locals())
-        for role, value in (("weights", weights), ("offset", offset)):
-            if value is not None and not isinstance(value, str):
-                raise DataError(f"{role} of sums must be the name of a column, not values")
         if is_table(data):
             return _from_table(cls, formula, data, weights, offset)
         return _from_memory(cls, formula, data, weights, offset)

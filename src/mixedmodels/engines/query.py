@@ -15,7 +15,7 @@ import numpy as np
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import read
 from mixedmodels.design.levels import Factor
-from mixedmodels.engines.door import asking, check_files, engine_of, open_table
+from mixedmodels.engines.door import asked_as, asking, check_files, engine_of, open_table
 from mixedmodels.engines.expressions import (
     Column,
     Scaling,
@@ -93,7 +93,7 @@ def ask(
     engine = engine_of(table)
     with asking(engine):
         source = _Source.of(table, plan, numeric, weights)
-        n_rows, missing = source.overview()
+        n_rows, n_complete, missing = source.overview()
         scalings = source.scalings([*(c for part in plan.parts for c in part), response])
         labels = [plan.labels[part] for part in plan.parts]
         assert plan.formula.response is not None
@@ -101,8 +101,17 @@ def ask(
         parts = source.parts(plan.parts, response, scalings)
         centres, ranges, log_weights = source.centres(parts, labels)
         native, sums = source.cells(parts, centres)
+        _check_same_rows(n_complete, int(sums.n.sum()))
     keys = _keys(native, plan, len(sums.n))
     return Answer(n_rows, missing, scalings, log_weights, keys, sums, ranges)
+
+
+def _check_same_rows(before: int, after: int) -> None:
+    if before != after:
+        raise DataError(
+            f"the table changes while it is read: {before} complete rows at first, then {after}; "
+            "nothing was fitted. Fit a copy, or a query that gives the same rows each time"
+        )
 
 
 def _keys(native: Any, plan: Plan, n_cells: int) -> dict[str, Factor]:
@@ -133,24 +142,26 @@ class _Source:
     def of(
         cls, table: nw.LazyFrame[Any], plan: Plan, numeric: Sequence[str], weights: str | None
     ) -> _Source:
-        schema = table.collect_schema()
+        table, asked = asked_as(table)
+        given = table.collect_schema()
+        schema = {name: given[own] for name, own in asked.items()}
         selected: list[nw.Expr] = []
         names: dict[str, str] = {}
         columns: dict[str, Column] = {}
         for i, name in enumerate(plan.keys):
-            selected.append(nw.col(name).alias(f"k{i}"))
+            selected.append(nw.col(asked[name]).alias(f"k{i}"))
             names[f"k{i}"] = name
         for i, name in enumerate(numeric):
             if is_numeric(schema[name]):
-                selected.append(nw.col(name).cast(nw.Float64).alias(f"v{i}"))
+                selected.append(nw.col(asked[name]).cast(nw.Float64).alias(f"v{i}"))
                 names[f"v{i}"] = name
                 columns[name] = Column(name, nw.col(f"v{i}"), nw.col(f"v{i}"))
             else:
-                selected.append(nw.col(name).cast(nw.String).alias(f"t{i}"))
+                selected.append(nw.col(asked[name]).cast(nw.String).alias(f"t{i}"))
                 names[f"t{i}"] = name
                 columns[name] = Column(name, None, nw.col(f"t{i}"))
         if weights is not None:
-            selected.append(nw.col(weights).cast(nw.Float64).alias("w"))
+            selected.append(nw.col(asked[weights]).cast(nw.Float64).alias("w"))
             names["w"] = weights
         floats = {own for own, name in names.items() if own[0] in "vw" or schema[name] in FLOATS}
         frame = table.select(*selected)
@@ -158,8 +169,8 @@ class _Source:
         keys = tuple(own for own in names if own[0] == "k")
         return cls(frame, names, columns, weights is not None, keys)
 
-    def overview(self) -> tuple[int, dict[str, int]]:
-        """Number of rows and missing values per column.
+    def overview(self) -> tuple[int, int, dict[str, int]]:
+        """Number of rows, of complete ones, and of missing values per column.
 
         Raises
         ------
@@ -198,13 +209,14 @@ class _Source:
             count = int(found[f"m_{own}"])
             if count:
                 missing[name] = count
-        if not int(found["complete"]):
+        n_complete = int(found["complete"])
+        if not n_complete:
             counts = ", ".join(f"{name}: {count}" for name, count in missing.items())
             raise DataError(
                 f"no complete rows: each of the {n_rows} rows of the table misses a value "
                 f"(missing values by column: {counts})"
             )
-        return n_rows, missing
+        return n_rows, n_complete, missing
 
     def _incomplete(self) -> nw.Expr:
         return reduce(lambda a, b: a | b, (nw.col(f"m_{own}") for own in self.names))
@@ -393,6 +405,12 @@ def text_column(name: str, kind: Any) -> nw.Expr:
         text = nw.when(safe == safe.floor()).then(whole).otherwise(safe.cast(nw.String))
         return nw.when(~absent).then(text)
     return value.cast(nw.String)
+
+
+def as_read(name: str, asked: str, kind: Any) -> Column:
+    """A column of a table, asked for by another name, as the parts of a formula read it."""
+    number = number_column(asked, kind) if is_numeric(kind) else None
+    return Column(name, number, text_column(asked, kind))
 
 
 def is_numeric(dtype: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -9,9 +10,16 @@ import numpy as np
 
 from mixedmodels.arguments import check_arguments
 from mixedmodels.design.frame import to_native
-from mixedmodels.engines.door import asking, engine_of, frame_kind_of, is_table, open_table
-from mixedmodels.engines.expressions import Column, translate, tree
-from mixedmodels.engines.query import is_numeric, number_column, text_column
+from mixedmodels.engines.door import (
+    asked_as,
+    asking,
+    engine_of,
+    frame_kind_of,
+    is_table,
+    open_table,
+)
+from mixedmodels.engines.expressions import translate, tree
+from mixedmodels.engines.query import as_read
 from mixedmodels.errors import DataError, FormulaError, ModelError
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.predict import NewLevels
@@ -66,27 +74,22 @@ def binned_residuals(
         )
     if not isinstance(bins, int) or bins < 2:
         raise ModelError(f"bins must be 2 or more, not {bins!r}")
-    predicted = open_table(m.predict(table, new_levels=new_levels))
+    predicted, asked = asked_as(open_table(m.predict(table, new_levels=new_levels)))
     with asking(engine_of(predicted)):
-        found = _binned(predicted, _response(m, predicted), bins)
+        found = _binned(predicted, asked["prediction"], _response(m, predicted, asked), bins)
     order = np.argsort(found["bin"])
     return to_native({k: v[order] for k, v in found.items()}, frame_kind_of(table))
 
 
-def _response(m: Fit, table: nw.LazyFrame[Any]) -> Any:
+def _response(m: Fit, table: nw.LazyFrame[Any], asked: Mapping[str, str]) -> Any:
     schema = table.collect_schema()
     expression = m.design.formula.response
     assert expression is not None
-    lost = [name for name in expression.variables if name not in schema]
+    lost = [name for name in expression.variables if name not in asked]
     if lost:
         raise DataError(f"the table has no column '{lost[0]}', which the response needs")
     columns = {
-        name: Column(
-            name,
-            number_column(name, schema[name]) if is_numeric(schema[name]) else None,
-            text_column(name, schema[name]),
-        )
-        for name in expression.variables
+        name: as_read(name, asked[name], schema[asked[name]]) for name in expression.variables
     }
     try:
         return translate(tree(expression.code), columns, {})
@@ -96,10 +99,10 @@ def _response(m: Fit, table: nw.LazyFrame[Any]) -> Any:
         ) from None
 
 
-def _binned(table: nw.LazyFrame[Any], response: Any, bins: int) -> dict[str, Any]:
-    rows = table.select(
-        nw.col("prediction").alias("f"), (response + nw.lit(0.0)).alias("y")
-    ).filter(~nw.col("f").is_null() & ~nw.col("y").is_null())
+def _binned(table: nw.LazyFrame[Any], prediction: str, response: Any, bins: int) -> dict[str, Any]:
+    rows = table.select(nw.col(prediction).alias("f"), (response + nw.lit(0.0)).alias("y")).filter(
+        ~nw.col("f").is_null() & ~nw.col("y").is_null()
+    )
     ends = rows.select(nw.col("f").min().alias("low"), nw.col("f").max().alias("high")).collect()
     low, high = (ends[name].to_list()[0] for name in ("low", "high"))
     if low is None:

@@ -103,9 +103,16 @@ def _summed(
     offset: str | ArrayLike | None,
 ) -> CellMoments:
     """The sums that a formula asks of a table outside memory, or those given."""
+    roles = {"weights": weights, "offset": offset}
     if not isinstance(data, CellMoments):
-        return CellMoments.from_frame(formula, data, weights=weights, offset=offset)  # type: ignore[arg-type]
-    for role, value in (("weights", weights), ("offset", offset)):
+        for role, value in roles.items():
+            if value is not None and not isinstance(value, str):
+                raise DataError(
+                    f"{role} of a table outside memory must be the name of a column, not values: "
+                    "add them to the table"
+                )
+        return CellMoments.from_frame(formula, data, **roles)  # type: ignore[arg-type]
+    for role, value in roles.items():
         own = getattr(data, role)
         if value is not None and not (isinstance(value, str) and value == own):
             raise DataError(
@@ -268,6 +275,7 @@ def update(
         raise DataError("the model does not hold its data (it was loaded from a file): give data=")
     text = model.formula if formula is None else updated_formula(model.formula, formula)
     parsed = parse(text, _names(source.data if data is None else data))
+    contrasts = model.options["contrasts"]
     return fit_model(
         text,
         source.data if data is None else data,
@@ -275,7 +283,7 @@ def update(
         and ((model.reml or not model.has_random) if reml is None else reml),
         weights=arrays.get("weights"),
         offset=arrays.get("offset"),
-        contrasts=model.options["contrasts"],
+        contrasts={f: how for f, how in contrasts.items() if f in parsed.covariates},
         start=start,
         random=bool(parsed.random),
         progress=model.options.get("progress"),

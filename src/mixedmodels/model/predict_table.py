@@ -18,10 +18,10 @@ import pandas as pd
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import check_names
 from mixedmodels.engines.cells import source_matrix
-from mixedmodels.engines.door import asking, beside, engine_of, open_table
+from mixedmodels.engines.door import asked_as, asking, beside, engine_of, named, open_table
 from mixedmodels.engines.expressions import Column, Scaling, translate, tree, variables
 from mixedmodels.engines.plan import PREFIX, Part, Plan, make_plan
-from mixedmodels.engines.query import is_numeric, number_column, text_column
+from mixedmodels.engines.query import as_read, is_numeric, number_column, text_column
 from mixedmodels.errors import DataError
 from mixedmodels.model.record import Fit
 
@@ -72,12 +72,13 @@ def predict_table(fit: Fit, data: Any, groups: Sequence[int], *, strict: bool) -
     DataError
         Missing columns, levels that the fit has not seen, what the engine says.
     """
-    table = open_table(data)
+    table, asked = asked_as(open_table(data))
+    names = [*(name for name in asked if name != "prediction"), "prediction"]
     with asking(engine_of(table)):
-        made, unseen = _predicted(fit, table, groups)
+        made, unseen = _predicted(fit, table, asked, groups)
         if strict:
             _refuse_unseen(made, unseen)
-        return made.drop(*(name for name, _ in unseen)).to_native()
+        return named(made.drop(*(flag for flag, _ in unseen)), names).to_native()
 
 
 def _refuse_unseen(table: nw.LazyFrame[Any], unseen: Sequence[tuple[str, str]]) -> None:
@@ -94,11 +95,12 @@ def _refuse_unseen(table: nw.LazyFrame[Any], unseen: Sequence[tuple[str, str]]) 
 
 
 def _predicted(
-    fit: Fit, table: nw.LazyFrame[Any], groups: Sequence[int]
+    fit: Fit, table: nw.LazyFrame[Any], asked: Mapping[str, str], groups: Sequence[int]
 ) -> tuple[nw.LazyFrame[Any], list[tuple[str, str]]]:
     """The table with its prediction, and columns that flag unseen levels, with what they are of."""
-    schema = table.collect_schema()
-    reader = _Reader(fit, schema)
+    given = table.collect_schema()
+    schema = {name: given[own] for name, own in asked.items()}
+    reader = _Reader(fit, schema, asked)
     offset = fit.source.arrays.get("offset")
     wanted = [*reader.needed(groups), *([offset] if isinstance(offset, str) else [])]
     check_names(wanted, list(schema), "the table")
@@ -106,12 +108,11 @@ def _predicted(
         raise DataError(
             "the model was fitted with an offset given as values: fit it with a column's name"
         )
-    original = list(schema)
     total = reader.linear(fit.design.formula.fixed, fit.beta, fit.working.fixed.kept.tolist())
     for expression in fit.design.formula.offsets:
         total = total + translate(tree(expression.code), reader.columns, {})
     if isinstance(offset, str):
-        total = total + number_column(offset, schema[offset])
+        total = total + number_column(asked[offset], schema[offset])
     # comparisons with null are not null in every engine
     complete = reduce(
         lambda a, b: a & b, (~reader.absent(name) for name in wanted), nw.lit(value=True)
@@ -129,7 +130,7 @@ def _predicted(
         table = table.with_columns(nw.when(complete).then(flag).otherwise(0).alias(flags[-1][0]))
         total = total + part
     table = table.with_columns(nw.when(complete).then(total).alias("prediction"))
-    kept = [name for name in original if name != "prediction"]
+    kept = [own for name, own in asked.items() if name != "prediction"]
     return table.select(*kept, "prediction", *(name for name, _ in flags)), flags
 
 
@@ -160,16 +161,11 @@ def _with_effects(
 class _Reader:
     """How a fit's columns come from those of a table."""
 
-    def __init__(self, fit: Fit, schema: Any) -> None:
-        self.fit, self.schema = fit, schema
+    def __init__(self, fit: Fit, schema: Mapping[str, Any], asked: Mapping[str, str]) -> None:
+        self.fit, self.schema, self.asked = fit, schema, asked
         self.plan: Plan = make_plan(fit.design.formula, lambda name: name not in fit.design.factors)
         self.columns: Mapping[str, Column] = {
-            name: Column(
-                name,
-                number_column(name, kind) if is_numeric(kind) else None,
-                text_column(name, kind),
-            )
-            for name, kind in schema.items()
+            name: as_read(name, asked[name], kind) for name, kind in schema.items()
         }
         self.scalings: dict[str, Scaling] = {
             text: Scaling(_float(state["center"]), _float(state["scale"]))
@@ -297,16 +293,16 @@ class _Reader:
     def equals(self, name: str, level: Any) -> nw.Expr:
         """Whether a category has a level, matched by value for numbers, by text else."""
         if self.schema[name] == nw.Boolean:
-            return nw.col(name) == (str(level) == "True")
+            return nw.col(self.asked[name]) == (str(level) == "True")
         if is_numeric(self.schema[name]):
-            return number_column(name, self.schema[name]) == float(level)
-        return nw.col(name).cast(nw.String) == str(level)
+            return number_column(self.asked[name], self.schema[name]) == float(level)
+        return nw.col(self.asked[name]).cast(nw.String) == str(level)
 
     def absent(self, name: str) -> nw.Expr:
         """Whether a column has no value."""
         if is_numeric(self.schema[name]):
-            return number_column(name, self.schema[name]).is_null()
-        return nw.col(name).is_null()
+            return number_column(self.asked[name], self.schema[name]).is_null()
+        return nw.col(self.asked[name]).is_null()
 
     def group_key(self, names: Sequence[str], levels: Sequence[str]) -> tuple[nw.Expr, Any]:
         """What to join a grouping factor's levels by, and the levels in that form."""
@@ -316,12 +312,14 @@ class _Reader:
                 f"the grouping column '{names[0]}' holds times: write them as text in the table"
             )
         if len(names) == 1 and kinds[0] != nw.Boolean and is_numeric(kinds[0]):
-            return number_column(names[0], kinds[0]), np.array([float(v) for v in levels])
+            return number_column(self.asked[names[0]], kinds[0]), np.array(
+                [float(v) for v in levels]
+            )
         if len(names) == 1:
-            return text_column(names[0], kinds[0]), list(levels)
+            return text_column(self.asked[names[0]], kinds[0]), list(levels)
         texts = []
         for name, kind in zip(names, kinds, strict=True):
-            text = text_column(name, kind)
+            text = text_column(self.asked[name], kind)
             quoted = nw.concat_str(nw.lit("'"), text, nw.lit("'"))
             texts.append(nw.when(text.str.contains(":", literal=True)).then(quoted).otherwise(text))
         return nw.concat_str(*texts, separator=":"), list(levels)
