@@ -175,8 +175,11 @@ def assumptions(book: Book, study: Study) -> None:
     )
     model = study.models["QT"]
     book.show(model.check_convergence())
+    found = mm.check_model(model, time=WHO["time"], n_sim=100)
+    book.show(found)
     book.figures(
         {
+            "check": ("Each assumption with its verdict", lambda: mm.plot.check(found)),
             "residuals": ("Residuals against fitted", lambda: mm.plot.residuals(model)),
             "scale-location": ("Spread of the residuals", lambda: mm.plot.scale_location(model)),
             "qq": ("Quantiles of the residuals", lambda: mm.plot.qq(model)),
