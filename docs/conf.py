@@ -101,6 +101,7 @@ copybutton_only_copy_prompt_lines = True
 html_theme = "pydata_sphinx_theme"
 html_title = "mixedmodels"
 html_static_path = ["_static"]
+html_extra_path = ["examples"]
 html_css_files = ["site.css"]
 html_favicon = "_static/logo.svg"
 html_show_sourcelink = False

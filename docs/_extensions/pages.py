@@ -2,6 +2,7 @@
 
 - The first link of each item of a list on an *index page* is a page below it.
 - A link to a file outside docs/ leads to a copy of that file.
+- A link to a page of examples/ opens it, as any page.
 - `mm.lmer` in a text leads to the reference, and must exist there.
 - In docstrings, `lmer` leads there too; other words in single quotes are names of parameters.
 - The types of parameters and results lead to their classes.
@@ -43,6 +44,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", copy_outside)
     app.connect("source-read", lead_inside)
     app.connect("doctree-read", link_names)
+    app.connect("doctree-read", open_examples)
     app.connect("doctree-resolved", link_types)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -88,6 +90,15 @@ def link_names(_app: Sphinx, doctree: nodes.document) -> None:
             literal.replace_self(link(found["name"], literal))
         elif hasattr(FittedModel, found["name"]):
             literal.replace_self(link(f"FittedModel.{found['name']}", literal))
+
+
+def open_examples(_app: Sphinx, doctree: nodes.document) -> None:
+    """Make what would be downloads of whole pages links to them; `html_extra_path` copies them."""
+    for found in list(doctree.findall(addnodes.download_reference)):
+        if found["reftarget"].startswith("examples/"):
+            link = nodes.reference("", "", refuri=found["reftarget"].removeprefix("examples/"))
+            link += found.children
+            found.replace_self(link)
 
 
 def within_link(node: nodes.Node) -> bool:
