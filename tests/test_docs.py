@@ -9,6 +9,7 @@ checked as doctests, others only run. A block whose code warns is announced by t
 
 from __future__ import annotations
 
+import argparse
 import ast
 import doctest
 import inspect
@@ -175,6 +176,23 @@ def test_formula_page_names_every_function() -> None:
     text = (DOCS / "formulas.md").read_text(encoding="utf-8")
     missing = [name for name in FUNCTIONS if not re.search(rf"`{re.escape(name)}[`(]", text)]
     assert not missing, f"docs/formulas.md does not mention {', '.join(missing)}"
+
+
+def test_command_line_page_has_every_option() -> None:
+    from mixedmodels.cli import run
+
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    parser = run._parser()
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in [("", parser), *commands.choices.items()]:
+        assert f"mixedmodels {name}" in page
+        for option in (o for action in command._actions for o in action.option_strings):
+            if option not in {"-h", "--help"}:
+                row = re.search(rf"^\|.*`{option}[ `].*\| (.*) \|.*\|$", page, re.MULTILINE)
+                assert row, f"no row for {option}"
+                assert name in row[1] or row[1] == "all but demo", f"{option} is of {name}"
+    codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    assert list(map(int, codes)) == [run.DONE, run.UNUSABLE, run.USAGE, run.INTERRUPTED]
 
 
 CALL = re.compile(r"`((?:mm|m)\.[\w.]+\([^`]*\)(?:\.\w+\([^`]*\))*)`")
