@@ -69,6 +69,22 @@ def test_linear_models(case):
 # --- by the definition, row by row ----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("reml", "expected"),
+    [
+        (True, (-0.0781020171204, 0.5096872465662)),
+        (False, (-0.0839440585244, 0.5127138714869)),
+    ],
+)
+def test_what_is_explained_at_each_level(reml, expected):
+    """By VarCorr of lme4 1.1-31: 1 - m / null, as performance::r2(m, by_group = TRUE)."""
+    sleep = mm.datasets.load("sleepstudy")
+    table = mm.r2(mm.lmer("Reaction ~ Days + (1 | Subject)", sleep, reml=reml), by_group=True)
+    assert table["source"].tolist() == ["Subject", "Residual"]
+    # the digits that lme4's optimum has
+    np.testing.assert_allclose(table["r2"], expected, rtol=1e-6, atol=2e-7)
+
+
 @cache
 def frame():
     rng = np.random.default_rng(5)
@@ -128,6 +144,22 @@ def test_r2_and_icc_agree_with_each_other():
         found["icc_unadjusted"], rel=1e-12
     )
     assert sum(mm.icc(m).by_group.values()) == pytest.approx(found["icc_adjusted"], rel=1e-14)
+
+
+@pytest.mark.parametrize("weights", [None, "w"])
+@pytest.mark.parametrize("formula", [TWO_SLOPES, "y ~ 0 + x + z:x + (x | g) + (z | h)"])
+def test_levels_are_held_against_the_model_without_fixed_effects(formula, weights):
+    m = fitted(formula, weights=weights)
+    null = fitted(f"y ~ 1 + ({formula.partition('+ (')[2]}", weights=weights)
+    table = mm.r2(m, by_group=True, weight=2.0).set_index("source")
+    for source in ("g", "h"):
+        before, after = (mm.r2(fit).parts.groups[source] for fit in (null, m))
+        assert table["variance_null"][source] == pytest.approx(before, rel=1e-5)
+        assert table["variance"][source] == after
+        assert table["r2"][source] == pytest.approx(1 - after / before, abs=1e-5)
+    residual = table.loc["Residual"]
+    assert residual["variance_null"] == pytest.approx(null.sigma**2 / 2.0, rel=1e-6)
+    assert residual["r2"] == pytest.approx(1 - (m.sigma / null.sigma) ** 2, abs=1e-6)
 
 
 def test_position_and_unit_of_columns_do_not_matter():
@@ -233,6 +265,8 @@ def test_messages(tmp_path):
         mm.r2([m])
     with pytest.raises(mm.ModelError, match="'y ~ x' has no random terms"):
         mm.icc(mm.lm("y ~ x", frame()))
+    with pytest.raises(mm.ModelError, match="'y ~ x' has no random terms, so there are no groups"):
+        mm.r2(mm.lm("y ~ x", frame()), by_group=True)
     mm.save(m, tmp_path / "m")
     with pytest.raises(mm.ModelError, match=r"'y ~ .*has prior weights and was loaded .*data=True"):
         mm.r2(mm.load(tmp_path / "m"))

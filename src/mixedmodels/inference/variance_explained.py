@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
 from mixedmodels.likelihood.working import group_recipe
+from mixedmodels.model.fit import fit_submodel
 from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.output.layout import Block, Facts, Table, fixed, number
 from mixedmodels.output.printed import Printed
@@ -252,21 +253,25 @@ def icc(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     )
 
 
-def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
+def r2(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     """Share of the variance that the model explains.
 
     Parameters
     ----------
     m : FittedModel
+    by_group : bool, default False
+        Return what the fixed part explains at each level instead: within groups and between them.
     weight : float, default 1.0
         As in `icc`; of no effect on models without random terms.
 
     Returns
     -------
-    R2 or LinearR2
+    R2, LinearR2 or frame
         For a mixed model `r2_marginal` (fixed part over total variance) and `r2_conditional` (fixed
         and random part); for `mm.lm` `r2` and `r2_adjusted`. Attributes and items, `frame()` with
-        one row; for mixed models also `parts` and `parts_frame()`.
+        one row; for mixed models also `parts` and `parts_frame()`. With ``by_group=True`` a frame
+        of the grouping factors and the residual: source, variance_null (of the model without fixed
+        effects), variance (squared units of the response), r2.
 
     Raises
     ------
@@ -274,7 +279,7 @@ def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
         Something that is not a fitted model.
     ModelError
         A weight that is not positive; a model with prior weights that was loaded from a file
-        without its rows.
+        without its rows; `by_group` of a model without random terms.
 
     Notes
     -----
@@ -282,13 +287,19 @@ def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
     and explains nothing: it is left out, of `mm.lm` too (R's ``summary(lm)`` counts it as
     explained). Random slopes as in `icc`.
 
+    By group, a share is one less the variance of the model over that of the same model with an
+    intercept only (Raudenbush and Bryk), fitted by the same method. It is negative where fixed
+    effects leave a variance larger: a predictor that varies within groups can make the groups
+    differ more.
+
     For `mm.lm`, squares are about the mean whenever the columns can make a constant, so that
     ``0 + f`` has the R2 of ``f`` (R takes them about zero); about zero otherwise.
 
     References
     ----------
     Nakagawa, S. and Schielzeth, H. (2013), Methods Ecol. Evol. 4, 133-142. Johnson, P. C. D.
-    (2014), Methods Ecol. Evol. 5, 944-946.
+    (2014), Methods Ecol. Evol. 5, 944-946. Raudenbush, S. W. and Bryk, A. S. (2002), Hierarchical
+    Linear Models, 2nd ed., Sage, chapter 4.
 
     Examples
     --------
@@ -308,6 +319,8 @@ def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
     """
     check_arguments(r2, locals())
     parts = variance_parts(m, weight)
+    if by_group:
+        return _by_group(m, parts, weight)
     if not m.has_random:
         return _linear(m)
     return R2(
@@ -315,6 +328,28 @@ def r2(m: Fit, *, weight: float = 1.0) -> R2 | LinearR2:
         r2_conditional=(parts.fixed + parts.random) / parts.total,
         parts=parts,
         kind=m.source.kind,
+    )
+
+
+def _by_group(m: Fit, parts: Parts, weight: float) -> Any:
+    """What the fixed part takes off the variance of each grouping factor and of the residual."""
+    if not m.has_random:
+        raise ModelError(f"'{m.formula}' has no random terms, so there are no groups to explain")
+    constant = np.eye(len(m.design.x_recipe), 1)  # the first base column
+    design = replace(m.design, x_names=("Intercept",), x_recipe=constant)
+    null = variance_parts(fit_submodel(m, design, m.rows, m.moments, reml=m.reml), weight)
+    before = np.array([*null.groups.values(), null.residual])
+    after = np.array([*parts.groups.values(), parts.residual])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(before > 0.0, 1.0 - after / before, np.nan)
+    return to_native(
+        {
+            "source": [*parts.groups, "Residual"],
+            "variance_null": before,
+            "variance": after,
+            "r2": share,
+        },
+        m.source.kind,
     )
 
 
