@@ -112,7 +112,7 @@ def minimise(
     objective: Objective,
     start: Array,
     *,
-    first: Evaluation | None = None,
+    first: tuple[Evaluation, Array] | None = None,
     tolerance: float | None = None,
     on_evaluation: Callable[[Evaluation], None] | None = None,
 ) -> Optimum:
@@ -123,8 +123,8 @@ def minimise(
     objective : Objective
     start : ndarray of shape (n_theta,)
         In working units.
-    first : Evaluation, optional
-        The criterion there, if it is known.
+    first : (Evaluation, ndarray of shape (n_theta, n_theta)), optional
+        The criterion there and its Hessian, if they are known.
     tolerance : float, optional
         Predicted decrease of the criterion that ends the search.
     on_evaluation : callable, optional
@@ -134,11 +134,12 @@ def minimise(
     -------
     Optimum
     """
-    at = objective.evaluate(start) if first is None else first
+    at = objective.evaluate(start) if first is None else first[0]
+    hessian = objective.hessian(at) if first is None else first[1]
     if on_evaluation is not None:
         on_evaluation(at)
     none = np.zeros((len(start), len(start)))
-    search = _Search(objective, on_evaluation, at, objective.hessian(at), none)
+    search = _Search(objective, on_evaluation, at, hessian, none)
     search.tolerance = _tolerance(objective) if tolerance is None else tolerance
     _descend(search)
     for _ in range(10):

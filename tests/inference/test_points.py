@@ -141,13 +141,26 @@ def test_the_same_response_gives_the_same_fit() -> None:
     assert rest == 0.0
     values = small.fixed_part + y * small.design.y_scale
     for target in (fit, small):
-        start = replicates.warm_start(target)
-        found = replicates._refitted(small, target, points, y, rest, start)
+        start = replicates._Start(target)
+        found = replicates._refitted(small, start, points, y, rest)
         again = replicates._one(small, target, replicates.refit_quietly(target, values))
         np.testing.assert_allclose(found.criterion, again.criterion, atol=1e-6)
         np.testing.assert_allclose(found.variance, again.variance, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(found.scores, again.scores, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(found.beta, again.beta, rtol=1e-3)
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | a) + (1 | b)", FORMULA])
+def test_one_elimination_serves_every_response(formula: str) -> None:
+    fit = mm.lmer(formula, crossed(900, 60, 45))
+    start = replicates._Start(fit)
+    again = replicates.refit_quietly(fit, fit.response[::-1])
+    for objective in (fit.objective, again.objective):
+        at, hessian = start.first(objective)
+        expected = objective.evaluate(start.theta)
+        assert at.value == pytest.approx(expected.value, abs=1e-8)
+        np.testing.assert_allclose(at.gradient, expected.gradient, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(hessian, objective.hessian(expected), rtol=1e-7, atol=1e-7)
 
 
 def test_bootstraps_of_sums_with_crossed_factors() -> None:

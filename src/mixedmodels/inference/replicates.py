@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -22,7 +23,8 @@ from mixedmodels.inference import parameters
 from mixedmodels.inference.joint import Joint, join
 from mixedmodels.inference.points import Points, make_points
 from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, OneResponse, Responses
-from mixedmodels.likelihood.covariance import theta_from_factors
+from mixedmodels.likelihood.covariance import factors_from_theta, theta_from_factors
+from mixedmodels.likelihood.objective import Evaluation, Objective
 from mixedmodels.likelihood.start import away_from_zero
 from mixedmodels.likelihood.working import beta_from_working, respond
 from mixedmodels.model.fit import refit
@@ -272,14 +274,11 @@ def _at_points(
     source: Fit, targets: Sequence[Fit], n_sim: int, seeds: _Seeds, *, progress: bool | None
 ) -> list[Replicates]:
     points = make_points([source, *targets])
-    starts = [warm_start(fit) for fit in targets]
+    starts = [_Start(fit) for fit in targets]
 
     def run(rng: np.random.Generator) -> list[Replicates]:
         y, rest = points.draw(source, rng)
-        return [
-            _refitted(source, fit, points, y, rest, start)
-            for fit, start in zip(targets, starts, strict=True)
-        ]
+        return [_refitted(source, start, points, y, rest) for start in starts]
 
     parts: list[list[Replicates]] = []
     with replicate_bar(n_sim, progress=progress) as advance:
@@ -289,18 +288,45 @@ def _at_points(
     return [_joined([part[i] for part in parts]) for i in range(len(targets))]
 
 
-def _refitted(
-    source: Fit, fit: Fit, points: Points, y: Array, rest: float, start: Array
-) -> Replicates:
+class _Start:
+    """Where all refits of one model begin: the elimination there serves every response."""
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit, self.theta = fit, warm_start(fit)
+        self.factors = factors_from_theta(fit.working.templates, self.theta)
+        self.blocks, self.reduced = None, None
+        blocks: Any = fit.objective.blocks
+        if hasattr(blocks, "beside"):
+            # blocks of its own: those of the fit hold another theta
+            self.blocks = copy(blocks)
+            self.blocks.complement = blocks.complement.fresh()
+            self.reduced = self.blocks.reduce(self.factors)
+
+    def first(self, objective: Objective) -> tuple[Evaluation, Array]:
+        """Criterion and Hessian of another response."""
+        blocks: Any = objective.blocks
+        if self.blocks is None:
+            at = objective.evaluate(self.theta)
+            return at, objective.hessian(at) if len(self.theta) else np.empty((0, 0))
+        twin, reduced = blocks.beside(self.blocks, self.reduced, self.factors)
+        own = replace(objective, blocks=twin)
+        at = own.eliminated(self.theta, self.factors, reduced)
+        return at, own.hessian(at)
+
+
+def _refitted(source: Fit, start: _Start, points: Points, y: Array, rest: float) -> Replicates:
     """Estimates of one model from one response at the points."""
+    fit = start.fit
     design = replace(fit.design, y_centre=0.0)
     moments = with_response(design, points.rows(fit, y), fit.moments)
     moments.cross[-1, -1] += rest
     working = respond(fit.working, design, moments)
     objective = replace(fit.objective, blocks=working.blocks)
     try:
-        begin = objective.evaluate(start)
-        found = minimise(objective, start, first=begin, tolerance=ENOUGH) if len(start) else None
+        found = None
+        begin, hessian = start.first(objective)
+        if len(start.theta):
+            found = minimise(objective, start.theta, first=(begin, hessian), tolerance=ENOUGH)
     except np.linalg.LinAlgError:
         return _nothing(source, fit)
     if found is not None and found.verdict == "not converged":

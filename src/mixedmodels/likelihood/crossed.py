@@ -10,7 +10,8 @@ Cost       one pass over the pairs of columns that share a level of the first fa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -160,23 +161,56 @@ class CrossedBlocks:
         """Eliminate every factor at the given ``Lambda``s."""
         self._held, self._latest = 0, self._latest + 1
         lambda1, others = self._apart(factors)
-        w = self.cross.shape[0]
-        p, v, logdet = solve_levels(self.g, lambda1)
         linked = self.links.scaled(self.layout, others)
-        scaled_w = self.layout.scaled(self.rest_w, others, transpose=True)
-        scaled_w = scaled_w - linked.transpose_times(_each(lambda1, v[:, -w:]))
-        cross = self.cross - np.einsum("awl,axl->wx", p[:, -w:], v[:, -w:])
-
         complement = self.complement
         complement.fill(self._scaled_rest(others))
         linked.transformed(_half_inverse(self.g, lambda1)).subtract_from(complement)
-        logdet += complement.factor()
-        u_rest = complement.solve_factored(scaled_w)
+        logdet = complement.factor()
+        first = solve_levels(self.g, lambda1)
+        v, cross, u_rest = self._solved(factors, first, linked, complement.solve_factored)
         complement.invert()
-        cross = cross - scaled_w.T @ u_rest
         self._held = self._latest
         total = float(self.cross[-1, -1])
-        return CrossedReduced(logdet, cross, v, linked, u_rest, self._held, total)
+        return CrossedReduced(logdet + first[2], cross, v, linked, u_rest, self._held, total)
+
+    def _solved(
+        self,
+        factors: Sequence[Array],
+        first: tuple[Array, Array, float],
+        linked: Links,
+        solve: Callable[[Array], Array],
+    ) -> tuple[Array, Array, Array]:
+        """What an elimination makes of X and y: `v`, `cross` and `u_rest`."""
+        lambda1, others = self._apart(factors)
+        w = self.cross.shape[0]
+        p, v, _ = first
+        scaled_w = self.layout.scaled(self.rest_w, others, transpose=True)
+        scaled_w = scaled_w - linked.transpose_times(_each(lambda1, v[:, -w:]))
+        u_rest = solve(scaled_w)
+        cross = self.cross - np.einsum("awl,axl->wx", p[:, -w:], v[:, -w:])
+        return v, cross - scaled_w.T @ u_rest, u_rest
+
+    def beside(
+        self, other: CrossedBlocks, known: CrossedReduced, factors: Sequence[Array]
+    ) -> tuple[CrossedBlocks, CrossedReduced]:
+        """The elimination of the same design with another response, used for this one.
+
+        Parameters
+        ----------
+        other : CrossedBlocks
+            Its complement holds `known`, and goes on holding it.
+        known : CrossedReduced
+        factors : sequence of ndarray
+            Of that elimination.
+        """
+        twin = copy(self)
+        twin.complement, twin._held = other.complement, known.serial
+        first = solve_levels(self.g, self._apart(factors)[0])
+        v, cross, u_rest = self._solved(factors, first, known.linked, twin.complement.solve)
+        total = float(self.cross[-1, -1])
+        return twin, CrossedReduced(
+            known.logdet, cross, v, known.linked, u_rest, known.serial, total
+        )
 
     def derivatives(
         self, reduced: CrossedReduced, factors: Sequence[Array], weight: Array

@@ -11,6 +11,7 @@ from one elimination.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,10 @@ class Objective:
     def evaluate(self, theta: Array) -> Evaluation:
         """Criterion and exact gradient."""
         factors = factors_from_theta(self.templates, theta)
-        reduced = self.blocks.reduce(factors)
+        return self.eliminated(theta, factors, self.blocks.reduce(factors))
+
+    def eliminated(self, theta: Array, factors: Sequence[Array], reduced: Any) -> Evaluation:
+        """The same once the random effects are eliminated."""
         profile = self.solve(reduced)
         rho = self.nu / profile.r2
         weight = rho * np.multiply.outer(profile.coefs, profile.coefs)
