@@ -88,6 +88,10 @@ def slopes() -> pd.DataFrame:
     return generators.slopes(1_000_000, 50_000)(1)
 
 
+def ratings() -> pd.DataFrame:
+    return generators.crossed(100_000, 5_000, 300)(1)
+
+
 def insteval() -> pd.DataFrame:
     return generators.insteval(1)
 
@@ -122,6 +126,10 @@ TASKS = {
             "boot-1m", "Bootstrap LRT, 1,000,000 rows, 50,000 levels, 200 replicates", "bootstrap",
             slopes, "y ~ x + (x | g)", "y ~ 1 + (x | g)",
             200,
+        ),
+        Task(
+            "boot-crossed", "Bootstrap LRT, 100,000 ratings, 5,000 x 300 levels, 200 replicates",
+            "bootstrap", ratings, "y ~ x + (1 | a) + (1 | b)", "y ~ 1 + (1 | a) + (1 | b)", 200,
         ),
         Task(
             "kr-chick", "Kenward-Roger, ChickWeight", "kenward-roger", chick_weight, _CHICK[0],

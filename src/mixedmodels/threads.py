@@ -51,7 +51,9 @@ def in_threads(run: Callable[[int, int], Any], work: float) -> list[Any]:
         return list(pool.map(lambda first: run(first, threads), range(threads)))
 
 
-def each_in_a_thread(run: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+def each_in_a_thread(
+    run: Callable[[Task], Result], tasks: Sequence[Task], *, most: int | None = None
+) -> Iterator[Result]:
     """Results of tasks in order, some at a time; loops inside a task keep to its thread.
 
     Parameters
@@ -59,6 +61,8 @@ def each_in_a_thread(run: Callable[[Task], Result], tasks: Sequence[Task]) -> It
     run : callable
         Releases the GIL for most of its time.
     tasks : sequence
+    most : int, optional
+        Tasks that may run at a time, where memory is short.
     """
     if not tasks:
         return
@@ -69,7 +73,7 @@ def each_in_a_thread(run: Callable[[Task], Result], tasks: Sequence[Task]) -> It
 
     with (
         one_blas_thread(active=True),
-        ThreadPoolExecutor(min(n_threads(), len(tasks))) as pool,
+        ThreadPoolExecutor(min(n_threads(), len(tasks), most or len(tasks))) as pool,
     ):
         try:
             yield from pool.map(alone, tasks)

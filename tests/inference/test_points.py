@@ -189,6 +189,19 @@ def test_the_seed_decides_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(m.bootstrap(8, seed=5).replicates, many)
 
 
+def test_large_refits_run_as_many_at_a_time_as_memory_holds(monkeypatch) -> None:
+    m = mm.lmer("y ~ x + (1 | a) + (1 | b)", crossed(900, 60, 45))
+    needed = m.objective.blocks.workspace
+    assert needed == 8 * 45**2
+    monkeypatch.setattr(replicates, "n_threads", lambda: 7)
+    assert replicates._side_by_side([m]) == 7
+    monkeypatch.setattr(replicates, "LITTLE", 0.0)
+    monkeypatch.setattr(replicates, "available_memory", lambda: 4.1 * needed)
+    assert replicates._side_by_side([m]) == 2
+    monkeypatch.setattr(replicates, "available_memory", lambda: 0.5 * needed)
+    assert replicates._side_by_side([m]) == 1
+
+
 def test_a_linear_model_beside_a_crossed_one() -> None:
     d = crossed(900, 60, 45)
     with warnings.catch_warnings():

@@ -27,6 +27,7 @@ from mixedmodels.likelihood.covariance import factors_from_theta, theta_from_fac
 from mixedmodels.likelihood.objective import Evaluation, Objective
 from mixedmodels.likelihood.start import away_from_zero
 from mixedmodels.likelihood.working import beta_from_working, respond
+from mixedmodels.memory import available_memory
 from mixedmodels.model.fit import refit
 from mixedmodels.model.predict import simulate
 from mixedmodels.model.record import Fit, criterion_shift, has_points, has_rows, same_weights
@@ -34,7 +35,7 @@ from mixedmodels.moments.memory import with_response
 from mixedmodels.optimize import minimise
 from mixedmodels.optimize_batch import is_singular, minimise_batch
 from mixedmodels.progress import replicate_bar
-from mixedmodels.threads import each_in_a_thread
+from mixedmodels.threads import each_in_a_thread, n_threads
 
 Seed: TypeAlias = "int | np.random.Generator | np.random.SeedSequence | None"
 
@@ -43,6 +44,8 @@ CHUNK = 800_000
 MOST_IN_CHUNK = 500
 # predicted decrease at which a costly refit stops: a step of 1e-4 standard errors
 ENOUGH = 1e-8
+# bytes of a refit of which nobody asks whether they are there
+LITTLE = 50e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +285,18 @@ def _at_points(
 
     parts: list[list[Replicates]] = []
     with replicate_bar(n_sim, progress=progress) as advance:
-        for part in each_in_a_thread(run, seeds.spawn(n_sim)):
+        for part in each_in_a_thread(run, seeds.spawn(n_sim), most=_side_by_side(targets)):
             parts.append(part)
             advance(1)
     return [_joined([part[i] for part in parts]) for i in range(len(targets))]
+
+
+def _side_by_side(fits: Sequence[Fit]) -> int:
+    """Refits at a time: each has a dense complement of its own, and half of the memory is left."""
+    needed = max(getattr(fit.objective.blocks, "workspace", 0.0) for fit in fits)
+    if needed < LITTLE:
+        return n_threads()
+    return max(int(0.5 * available_memory() // needed), 1)
 
 
 class _Start:

@@ -122,6 +122,11 @@ class CrossedBlocks:
         # evaluations so far, and the one that the complement holds
         self._latest = self._held = 0
 
+    @property
+    def workspace(self) -> float:
+        """Bytes that an evaluation works in."""
+        return 8.0 * float(self.complement.size - self.complement.head) ** 2
+
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": 0}
 
