@@ -176,6 +176,10 @@ SCALE_ROOT = [0.174224371242, 0.348448742483, 0.696897484967, 1.219570598692]
 NS_HAT_1 = [0.833343791019, 0.248922830216, 0.313496185895, 0.291977647606, 0.342695203082]
 NS_HAT_0 = [0, 0.146251449109, 0.275807337787, 0.28617090316, 0.334587013854]
 NS_HAT_KNOTS = [0.791583877739, 0.246693959187, 0.34846611201, 0.28068530666, 0.362568046946]
+NS_3 = [  # rows 2 and 4
+    [-0.09164298032925, 0.3124289409878, -0.2082859606585],
+    [0.45265465668816, 0.3272212151207, 0.1645685726356],
+]
 BS_1 = [0, 0.518685185185, 0.4445, 0.029411764706, 0.602814814815, 0, 0.157628676471]
 BS_NEW = [
     [-1.145351851852, 0.117222222222, -0.004166666667, 0],
@@ -203,7 +207,8 @@ def test_transforms_are_those_of_r():
     assert_allclose(hat(x_matrix("0 + ns(x, 3)"))[:5], NS_HAT_0, atol=1e-11)
     knots = x_matrix("ns(x, knots = c(3, 6), Boundary.knots = c(2, 8))")
     assert_allclose(hat(knots)[:5], NS_HAT_KNOTS, atol=1e-11)
-    assert_allclose(x_matrix("ns(x, 1)").to_numpy()[:, 1], (X - 1) / 8, atol=1e-12)
+    assert_allclose(x_matrix("0 + ns(x, df = 3)").to_numpy()[[1, 3]], NS_3, atol=1e-11)
+    assert_allclose(x_matrix("ns(x, 1)").to_numpy()[5, 1], 0.801783725737273, atol=1e-12)
 
 
 def test_transforms_remember_the_data_as_r_does():

@@ -151,3 +151,41 @@ def test_joint_tests_of_emmeans(i: int, model: str, text: str) -> None:
         assert_allclose(row["den_df"], rows["df2"][k], rtol=1e-3 if balanced else 5e-3)
         assert_allclose(row["statistic"], rows["F.ratio"][k], atol=6e-4 if balanced else 1e-2)
         assert_allclose(row["p_value"], rows["p.value"][k], rtol=1e-4 if balanced else 1e-2)
+
+
+# emmeans 1.8.4 on lmerTest 3.1-3: joint_tests(emmeans(m, ~ a * b)) of y ~ x + a / b + (1 | g)
+def test_a_factor_within_another_is_tested_with_it() -> None:
+    model = mm.lmer("y ~ x + a / b + (1 | g)", nested_frame())
+    table = mm.emmeans(model, "~ a * b").joint_tests()
+    assert table["term"].tolist() == ["a", "a:b"]
+    assert table["num_df"].tolist() == [2, 3]
+    assert_allclose(table["statistic"], [2.550, 5.154], atol=6e-4)  # as printed
+
+
+def test_of_two_factors_that_say_the_same_one_lies_within_the_other() -> None:
+    frame = nested_frame()
+    frame = frame[frame["a"] != "w"].assign(a2=lambda d: np.where(d["a"] == "u", "p", "q"))
+    with pytest.warns(mm.RankDeficiencyWarning):
+        model = mm.lmer("y ~ x + a + a2 + (1 | g)", frame)
+    for specs in ("a", "a2"):
+        table = mm.emmeans(model, specs).to_pandas()
+        assert_allclose(table["emmean"], [-0.099172, 0.19299], rtol=1e-4)
+
+
+def test_a_difference_that_is_exactly_zero_has_limits_at_zero() -> None:
+    model = mm.lmer("y ~ x + a + (1 | g)", nested_frame())
+    table = mm.emtrends(model, "a", "x").contrasts()
+    assert table["std_error"].tolist() == [0.0] * 3
+    assert table["conf_low"].tolist() == table["conf_high"].tolist() == [0.0] * 3
+
+
+def nested_frame() -> pd.DataFrame:
+    """The data of `test_ftable.unbalanced`."""
+    rng = np.random.default_rng(8)
+    n = 90
+    a = rng.choice(["u", "v", "w"], n, p=[0.5, 0.3, 0.2])
+    b = rng.choice(["k", "l"], n, p=[0.7, 0.3])
+    x = rng.normal(size=n) + (a == "v")
+    g = rng.integers(0, 12, n)
+    y = x + (a == "w") * (b == "l") + rng.normal(size=12)[g] + rng.normal(size=n)
+    return pd.DataFrame({"y": y, "a": a, "b": b, "x": x, "g": [f"g{i:02d}" for i in g]})

@@ -128,3 +128,57 @@ def test_what_is_refused() -> None:
     with pytest.raises(mm.ModelError, match="REML"):
         mm.anova(model.update(reml=False), ddf="kenward-roger")
     assert len(mm.anova(mm.lmer("y ~ 1 + (1 | g)", unbalanced()))) == 0
+
+
+# lmerTest 3.1-3 on unbalanced(): Satterthwaite's denominators depend on which contrasts stand for
+# a hypothesis of several degrees of freedom, and on the coding for those that no other contains
+MIXED = "y ~ x + a * b + (1 | g)"
+DEN_DF = {
+    ("I", None): [74.28351302, 74.86536486, 73.54706163, 74.29894269],
+    ("II", None): [74.62603028, 74.92882358, 73.54706163, 74.31042119],
+    ("III", None): [74.62603028, 75.02994383, 73.79263054, 74.31042119],
+    ("II", "sum"): [74.62603018, 74.93094515, 73.54706153, 74.29758042],
+    ("III", "sum"): [74.62603018, 75.02994374, 73.79263043, 74.31042108],
+}
+
+
+@pytest.mark.parametrize(("kind", "coding"), DEN_DF)
+def test_denominators_are_those_of_lmertest(kind: str, coding: str | None) -> None:
+    model = mm.lmer(MIXED, unbalanced(), contrasts={"a": coding} if coding else None)
+    table = mm.anova(model, type=kind)
+    assert_allclose(table["den_df"], DEN_DF[kind, coding], rtol=1e-6)
+    if kind == "III":
+        F = [77.867261151, 2.549745094, 4.149987493, 6.361657147]
+        assert_allclose(table["statistic"], F, rtol=1e-6)
+
+
+def test_a_single_term_is_tested_as_lmertest_does() -> None:
+    model = mm.lmer("y ~ a + (1 | g)", unbalanced())
+    for kind in ("I", "II", "III"):
+        assert mm.anova(model, type=kind)["den_df"][0] == pytest.approx(82.44465375, rel=1e-6)
+
+
+@pytest.mark.parametrize(("coding", "expected"), [("treatment", 74.31042119), ("sum", 74.29758042)])
+def test_denominators_of_deletions_are_those_of_lmertest(coding: str, expected: float) -> None:
+    model = mm.lmer(MIXED, unbalanced(), contrasts={"a": coding})
+    assert mm.drop1(model).set_index("term").loc["a:b", "den_df"] == pytest.approx(
+        expected, rel=1e-6
+    )
+
+
+def test_satmodcomp_has_the_restrictions_of_pbkrtest() -> None:
+    model = mm.lmer(MIXED, unbalanced())
+    row = mm.satmodcomp(model, model.update(". ~ . - a:b")).iloc[0]
+    assert row["statistic"] == pytest.approx(6.361657147, rel=1e-6)
+    assert row["den_df"] == pytest.approx(74.31042119, rel=1e-6)
+
+
+def test_type_two_of_weighted_least_squares_compares_residual_sums_of_squares() -> None:
+    frame = unbalanced()
+    frame["w"] = np.random.default_rng(1).uniform(0.3, 3.0, len(frame))
+    table = mm.anova(mm.lm(FULL, frame, weights="w"), type="II").set_index("term")
+    for term, without in (("a", "y ~ x + b"), ("x", "y ~ a * b")):
+        large = mm.lm("y ~ x + a + b" if term == "a" else FULL, frame, weights="w")
+        small = mm.lm(without, frame, weights="w")
+        expected = small.sigma**2 * small.df_resid - large.sigma**2 * large.df_resid
+        assert table.loc[term, "sum_sq"] == pytest.approx(expected, rel=1e-8)

@@ -142,9 +142,19 @@ def test_rows_that_must_be_fitted_exactly() -> None:
     frame = pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0, 9.0], "g": list("aabbc")})
     table = mm.lm("y ~ g", frame).augment()
     assert table["leverage"].iloc[-1] == pytest.approx(1.0, abs=1e-12)
+    # 0 / 0, as R has it
+    assert np.isnan(table["cooks_distance"].iloc[-1])
     assert np.isnan(table[["std_residual", "student_residual"]].iloc[-1]).all()
 
 
 def test_mixed_models_have_conditional_residuals_only() -> None:
     m = mm.lmer("BW ~ time + (1 | animal)", data("piglets"))
     assert "std_residual" not in m.augment().columns
+
+
+def test_contrasts_of_a_factor_go_with_it() -> None:
+    frame = mm.datasets.load("piglets")
+    coded = mm.lmer("BW ~ time + treatm + (1 | animal)", frame, contrasts={"treatm": "contr.sum"})
+    assert coded.term_names[2] == "treatm[S.1]"  # R's name of the coding
+    assert coded.update(". ~ . - treatm").term_names == ["Intercept", "time"]
+    assert coded.update(reml=False).term_names == coded.term_names

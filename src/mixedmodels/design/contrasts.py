@@ -25,7 +25,8 @@ def with_contrasts(formula: ParsedFormula, contrasts: Mapping[str, Any]) -> Pars
     """
     if not isinstance(contrasts, Mapping):
         raise FormulaError(f"contrasts must be a dict such as {{'f': 'sum'}}, not {contrasts!r}")
-    for name, coding in contrasts.items():
+    chosen = {name: _plain(coding) for name, coding in contrasts.items()}
+    for name, coding in chosen.items():
         if coding not in CODINGS:
             raise FormulaError(
                 f"contrasts for '{name}': {coding!r} is not known; use one of {', '.join(CODINGS)}"
@@ -35,7 +36,12 @@ def with_contrasts(formula: ParsedFormula, contrasts: Mapping[str, Any]) -> Pars
                 f"contrasts for '{name}': the formula does not use it; its variables are "
                 f"{', '.join(formula.covariates)}"
             )
-    return _recode(formula, tuple(sorted(contrasts.items()))) if contrasts else formula
+    return _recode(formula, tuple(sorted(chosen.items()))) if chosen else formula
+
+
+def _plain(coding: Any) -> Any:
+    """R's ``contr.sum`` is ``sum`` here."""
+    return coding.removeprefix("contr.") if isinstance(coding, str) else coding
 
 
 def _recode(formula: ParsedFormula, contrasts: tuple[tuple[str, str], ...]) -> ParsedFormula:

@@ -1,7 +1,7 @@
 """The functions of the formula language on arrays, for formulaic and for `evaluate`.
 
 They follow R: `scale` divides by n - 1, `poly` is orthonormal, `bs` and `ns` put their inner knots
-at R's quantiles, span the same columns as in package splines and continue beyond the boundary.
+at R's quantiles, have the columns of package splines and continue beyond the boundary.
 Values without a result, such as ``log(-1)``, become NaN quietly; the caller looks for them.
 """
 
@@ -275,10 +275,11 @@ def _ns(
     boundary: list[float] | None = None,
     _state: Any = None,
 ) -> Any:
-    """Return a natural cubic spline that spans the same columns as R's ``ns``.
+    """Return a natural cubic spline in the columns of R's ``ns``.
 
-    Each column is the spline that is one at its knot and zero at all others. Leaving out the
-    first makes all columns vanish at the left boundary, as R's do.
+    Cubic B-splines, turned by the orthogonal matrix of a QR decomposition so that the first two
+    carry what second derivatives there are at the boundary; these two are left out. Beyond the
+    boundary the curves are straight.
     """
     x = _numbers(x)
     if "knots" not in _state:
@@ -288,12 +289,15 @@ def _ns(
             x, df=df, knots=knots, intercept=intercept, boundary=boundary
         )
     at = np.array(_state["knots"])
-    from scipy.interpolate import CubicSpline  # 0.1 s to import, for splines only
+    from scipy.interpolate import BSpline  # 0.1 s to import, for splines only
 
-    basis = CubicSpline(at, np.eye(len(at)), bc_type="natural")
-    inside = np.clip(x, at[0], at[-1])
-    columns = basis(inside) + basis(inside, 1) * (x - inside)[:, None]
-    columns = columns if intercept else columns[:, 1:]
+    ends, first = at[[0, -1]], 0 if intercept else 1
+    padded = np.concatenate([np.repeat(ends[0], 3), at, np.repeat(ends[1], 3)])
+    splines = BSpline(padded, np.eye(len(padded) - 4), 3)
+    turn = np.linalg.qr(splines(ends, 2)[:, first:].T, mode="complete")[0][:, 2:]
+    inside = np.clip(x, *ends)
+    columns = splines(inside) + splines(inside, 1) * (x - inside)[:, None]
+    columns = columns[:, first:] @ turn
     names = tuple(str(i + 1) for i in range(columns.shape[1]))
     return FactorValues(columns, column_names=names)
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from mixedmodels.arguments import check_arguments, check_choice
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design
@@ -106,7 +108,7 @@ def drop1(
     check_choice("ddf", ddf, DDF[:2])
     recipes = _recipes(m, scope)
     if kind == "F":
-        return table_of(m, [(term, contrasts(m, r)) for term, (_, r) in recipes.items()], ddf)
+        return table_of(m, [(term, _contrasts(m, *left)) for term, left in recipes.items()], ddf)
     return _likelihoods(m, recipes, tested=kind == "Chisq")
 
 
@@ -118,6 +120,13 @@ def _recipes(
     terms = terms_of(design, design.formula.fixed)
     chosen = removable(terms) if scope is None else _chosen(terms, scope)
     return {t.name: without(terms, t, design.x_names, design.x_recipe) for t in chosen}
+
+
+def _contrasts(fit: Fit, left: tuple[str, ...], recipe: Array) -> Array:
+    """What is zero without a term: its own coefficients, one by one, where these are all."""
+    L = contrasts(fit, recipe)
+    own = [j for j, name in enumerate(fit.term_names) if name not in left]
+    return np.asarray(np.linalg.solve(L[:, own], L)) if len(own) == len(L) else L
 
 
 def _chosen(terms: Sequence[Term], scope: str | Sequence[str]) -> list[Term]:

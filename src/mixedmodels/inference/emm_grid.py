@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -18,7 +18,7 @@ from mixedmodels.inference.adjust import Family, check_adjustment, critical_valu
 from mixedmodels.inference.contrasts import ALL_PAIRS, default_adjustment, make_contrasts
 from mixedmodels.inference.emm_report import html_page, text_page
 from mixedmodels.inference.estimates import Estimates, estimates, joint_test
-from mixedmodels.inference.grid_variables import Variable
+from mixedmodels.inference.grid_variables import Variable, nesting
 from mixedmodels.inference.reference_grid import Averages
 from mixedmodels.inference.response_scale import Scale
 from mixedmodels.model.predict import check_level
@@ -303,13 +303,23 @@ class EmmGrid:
                 "joint tests need a factor with two levels or more in each group, and every "
                 "combination of the levels (no nested factor); use contrasts()"
             )
-        terms = [s for n in range(1, len(factors) + 1) for s in combinations(factors, n)]
+        within = nesting(self.fit, {v.name: v for v in factors})
+        terms = [
+            s
+            for n in range(1, len(factors) + 1)
+            for s in combinations(factors, n)
+            if {o for v in s for o in within.get(v.name, ())} <= {v.name for v in s}
+        ]
+        matrices = [
+            _interaction(factors, term, {o for v in term for o in within.get(v.name, ())})
+            for term in terms
+        ]
         outer = [v.name for v in self.variables if v.name not in inner]
         linear = self.averages.linear
         tests = [
-            joint_test(self.fit, _interaction(factors, term) @ linear[group.rows], self.ddf)
+            joint_test(self.fit, matrix @ linear[group.rows], self.ddf)
             for group in groups
-            for term in terms
+            for matrix in matrices
         ]
         first = np.repeat([g.rows[0] for g in groups], len(terms))
         return to_native(
@@ -368,12 +378,21 @@ def _safe(names: Sequence[str]) -> list[str]:
     return [f"{name}_" if name in RESERVED else name for name in names]
 
 
-def _interaction(factors: Sequence[Variable], term: Sequence[Variable]) -> Array:
-    """Differences of consecutive levels of the term's factors, averaged over the others."""
-    out = np.ones((1, 1))
+def _interaction(
+    factors: Sequence[Variable], term: Sequence[Variable], outer: Collection[str]
+) -> Array:
+    """Differences from the first level of the term's factors, averaged over the others.
+
+    A factor of the term in which another one lies is not compared: each of its levels stands for
+    itself.
+    """
+    out: Array = np.ones((1, 1))
     for factor in factors:
         k = len(factor.values)
-        own = np.diff(np.eye(k), axis=0) if factor in term else np.full((1, k), 1.0 / k)
+        if factor not in term:
+            own = np.full((1, k), 1.0 / k)
+        else:
+            own = np.eye(k) if factor.name in outer else np.eye(k)[1:] - np.eye(k)[0]
         out = np.kron(own, out)
     return out
 
@@ -415,7 +434,8 @@ def _error(scale: Scale | None, found: Estimates) -> Array:
 
 
 def _limits(scale: Scale | None, found: Estimates, quantile: Array) -> dict[str, Array]:
-    width = quantile * found.std_error
+    # what is known exactly, such as a difference of equal slopes, has no width at any df
+    width = np.where(found.std_error == 0.0, 0.0, quantile * found.std_error)
     return {
         "conf_low": _back(scale, found.estimate - width),
         "conf_high": _back(scale, found.estimate + width),

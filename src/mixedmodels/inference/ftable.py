@@ -4,6 +4,11 @@ Type I takes the terms in their order, each adjusted for those before it. Type I
 for all others that do not contain it. Type III averages over the levels of all other factors with
 equal weights: the term's coefficients in the coding whose columns sum to zero (Speed, Hocking and
 Hackney 1978, J. Am. Stat. Assoc. 73, 105-112).
+
+Satterthwaite's denominator of several degrees of freedom depends on which contrasts stand for the
+hypothesis, F does not. They are lmerTest's: a term that no other contains by its own coefficients,
+in type III by those of treatment coding; otherwise rows of the triangular factor of X'X with ones
+on the diagonal (Doolittle's).
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array
@@ -94,29 +100,45 @@ def hypotheses(fit: Fit, kind: str) -> list[tuple[str, Array]]:
     owner = owner[fit.working.fixed.kept]
     terms = [t for t in range(len(names)) if names[t] != "Intercept" and (owner == t).any()]
     columns = rows_of(fit, fit.formula).T @ fit.design.x_recipe[:, fit.working.fixed.kept]
+    weights = _row_weights(fit)
+    if len(terms) == 1 and weights is not None:
+        kind = "I"  # all types are one
     if kind == "III":
         return _averaged(fit, columns)
-    if fit.source.sums is not None:
-        if fit.rows.weights is not None:
-            raise ModelError(
-                f"tests of type {kind} count each row once, and the sums of this model are "
-                "weighted: use type='III'"
-            )
-        counts = fit.points.weights
-        assert counts is not None
-        columns = columns * np.sqrt(counts)[:, None]
+    if weights is None:
+        raise ModelError(
+            f"tests of type {kind} count each row once, and the sums of this model are weighted: "
+            "use type='III'"
+        )
+    columns = columns * np.sqrt(weights)[:, None]
     parts = [_parts(fit.design, t) for t in range(len(names))]
     found = []
     for term in terms:
+        if kind == "II" and not any(part > parts[term] for part in parts):
+            found.append((names[term], np.eye(len(owner))[owner == term]))
+            continue
         order = np.argsort(
             [_place(parts, o, term) if kind == "II" else int(o) for o in owner], kind="stable"
         )
         # rows of R: the effects that are left once the columns before them are taken out
         upper = np.linalg.qr(columns[:, order], mode="r")
         L = np.zeros_like(upper)
-        L[:, order] = upper
+        L[:, order] = upper / np.diag(upper)[:, None]
         found.append((names[term], L[owner[order] == term]))
     return found
+
+
+def _row_weights(fit: Fit) -> Array | None:
+    """What a row counts in X'X; None where weighted sums have lost it.
+
+    In a mixed model every row counts once, whatever its prior weight, as in lmerTest. In a linear
+    model prior weights count, since tests there compare residual sums of squares.
+    """
+    if fit.has_random and fit.source.sums is None:
+        return np.ones(1)
+    if fit.has_random and fit.rows.weights is not None:
+        return None
+    return np.ones(1) if fit.points.weights is None else fit.points.weights
 
 
 def _parts(design: Design, term: int) -> frozenset[str]:
@@ -134,24 +156,46 @@ def _place(parts: list[frozenset[str]], owner: int, term: int) -> int:
 
 def _averaged(fit: Fit, columns: Array) -> list[tuple[str, Array]]:
     """Coefficients in sum-to-zero coding, as contrasts of the user's."""
-    coded = {name.removeprefix("factor(").removesuffix(")"): "sum" for name in fit.design.factors}
-    used = {name: how for name, how in coded.items() if name in fit.design.formula.covariates}
-    design, rows = recoded(fit, used)
-    names, owner = term_of_column(design)
-    other = rows.base.T @ design.x_recipe
-    # the same space in other coordinates: columns = other @ L
-    L, _, rank, _ = np.linalg.lstsq(other, columns, rcond=1e-9)
-    if rank < other.shape[1]:
+    L, names, owner = _recoded(fit, "sum", columns)
+    if len(L) > columns.shape[1]:
         raise ModelError(
             "tests of type III average over combinations of factor levels of which some have no "
             f"rows (columns dropped: {_dropped(fit)}), and those averages cannot be estimated: use "
             "type='II'"
         )
+    # in treatment coding a contrast reads best: as differences from the first level
+    plain = np.eye(len(L)) if _is_treatment(fit) else _recoded(fit, "treatment", columns)[0]
+    own = np.linalg.solve(plain.T, L.T).T
     return [
-        (names[t], L[owner == t])
+        (names[t], np.linalg.solve(own[np.ix_(owner == t, owner == t)], L[owner == t]))
         for t in range(len(names))
         if names[t] != "Intercept" and (owner == t).any()
     ]
+
+
+def _recoded(fit: Fit, how: str, columns: Array) -> tuple[Array, list[str], NDArray[np.intp]]:
+    """The user's columns as combinations of those with all factors coded in another way.
+
+    Returns
+    -------
+    L : ndarray of shape (columns in that coding, p)
+        The coefficients in that coding, as contrasts of the user's.
+    names, owner
+        As `term_of_column`, of that coding.
+    """
+    coded = {name.removeprefix("factor(").removesuffix(")"): how for name in fit.design.factors}
+    used = {name: how for name, how in coded.items() if name in fit.design.formula.covariates}
+    design, rows = recoded(fit, used)
+    # the same space in other coordinates: columns = other @ L
+    L = np.linalg.lstsq(rows.base.T @ design.x_recipe, columns, rcond=1e-9)[0]
+    return np.asarray(L), *term_of_column(design)
+
+
+def _is_treatment(fit: Fit) -> bool:
+    """Whether every factor of the fixed part has treatment contrasts."""
+    states = fit.design.specs[fit.design.formula.fixed].encoder_state.values()
+    codings = [state["contrasts"].contrasts for _, state in states if "contrasts" in state]
+    return all(type(coding).__name__ == "TreatmentContrasts" for coding in codings)
 
 
 def _dropped(fit: Fit) -> str:

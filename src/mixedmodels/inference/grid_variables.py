@@ -125,6 +125,11 @@ def _sample(fit: Fit, names: Sequence[str]) -> tuple[_Sample | None, float]:
     if source.sums is not None and "offset" not in source.arrays:
         return _sample_of_cells(source.sums, names), 0.0
     if source.data is None:
+        if source.sums is not None:
+            raise ModelError(
+                "the mean of the offset is not among the sums that the model was fitted to: fit "
+                "the rows in memory, or take the offset off the response in the table"
+            )
         if "offset" in source.arrays:
             raise ModelError(
                 "the mean of the offset needs the data, which the model does not hold (it was "
@@ -283,11 +288,12 @@ def nesting(fit: Fit, variables: Mapping[str, Variable]) -> dict[str, tuple[str,
 
 
 def _by_data(inner: Variable, factors: Sequence[Variable]) -> Iterator[str]:
-    """Factors of which every level of `inner` sees one level only."""
+    """Factors of which every level of `inner` sees one level only; of two alike, the later one."""
     assert inner.codes is not None
     size = len(inner.values)
-    for outer in factors:
-        if outer is inner or len(outer.values) >= size:
+    for place, outer in enumerate(factors):
+        least = size if place > factors.index(inner) else size - 1
+        if outer is inner or len(outer.values) > least:
             continue
         assert outer.codes is not None
         both = (inner.codes >= 0) & (outer.codes >= 0)

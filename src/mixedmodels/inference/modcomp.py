@@ -155,5 +155,5 @@ def _restriction(large: Any, small: Any, caller: str) -> Array:
     rank = int((values > OWN).sum())
     if rank == len(left):
         raise ModelError(f"{names[0]} and {names[1]} have the same fixed effects: nothing to test")
-    # from working coefficients to the user's
-    return np.asarray(left[:, rank:].T @ large.working.fixed.root)
+    # from working coefficients to the user's, where they are orthonormal as pbkrtest has them
+    return np.asarray(np.linalg.qr(large.working.fixed.root.T @ left[:, rank:])[0].T)

@@ -33,6 +33,9 @@ from mixedmodels.quantiles import t_two_sided, two_sided
 Interval = Literal["confidence", "prediction"]
 NewLevels = Literal["error", "zero"]
 
+# leverage of a row that the model must fit exactly, whatever it holds
+EXACT = 1.0 - 1e-10
+
 
 def predict(
     fit: Fit,
@@ -407,11 +410,13 @@ def residuals(fit: Fit, kind: str = "response") -> Array:
 
 
 def cooks_distance(fit: Fit, hat: Array) -> Array:
-    """Cook's distance of each row with the variance parameters held, shape (n,)."""
-    scaled = residuals(fit, "scaled")
+    """Cook's distance of each row with the variance parameters held, shape (n,).
+
+    NaN in rows that the model must fit exactly.
+    """
+    left = np.where(hat < EXACT, 1.0 - hat, np.nan)
     p = max(1, len(fit.working.fixed.kept))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.square(scaled / (1.0 - hat)) * hat / p)
+    return np.asarray(np.square(residuals(fit, "scaled") / left) * hat / p)
 
 
 def studentised(fit: Fit, hat: Array) -> tuple[Array, Array]:
@@ -423,7 +428,7 @@ def studentised(fit: Fit, hat: Array) -> tuple[Array, Array]:
         With sigma of the fit, and with that of the fit without the row. NaN in rows that the model
         must fit exactly.
     """
-    left = np.where(hat < 1.0 - 1e-10, 1.0 - hat, np.nan)
+    left = np.where(hat < EXACT, 1.0 - hat, np.nan)
     inner = residuals(fit, "scaled") / np.sqrt(left)
     df = sigma_df(fit)
     with np.errstate(divide="ignore", invalid="ignore"):
