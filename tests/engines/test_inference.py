@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,7 @@ import pandas as pd
 import pytest
 
 import mixedmodels as mm
-from mixedmodels.errors import ModelError
+from mixedmodels.errors import FormulaError, ModelError
 from tests.engines.tables import as_table
 
 FORMULA = "BW ~ time + I(time^2) + treatm + late + (time | animal)"
@@ -26,8 +31,18 @@ def piglets() -> pd.DataFrame:
 
 @cache
 def models(kind: str) -> tuple[mm.FittedModel, mm.FittedModel]:
+    if kind == "loaded":
+        return tuple(map(loaded, models("duckdb")))  # type: ignore[return-value]
     table = piglets() if kind == "memory" else as_table(piglets(), kind)
     return mm.lmer(FORMULA, table), mm.lmer(SMALL, table)
+
+
+def loaded(m: mm.FittedModel) -> mm.FittedModel:
+    """What comes back from a file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "m.mm"
+        mm.save(m, path)
+        return mm.load(path)
 
 
 Ask = Callable[[Any, Any], Any]
@@ -63,9 +78,10 @@ ASKS: dict[str, Ask] = {
 }
 
 
+@pytest.mark.parametrize("kind", ["duckdb", "loaded"])
 @pytest.mark.parametrize("ask", ASKS)
-def test_same_numbers(ask: str) -> None:
-    found, reference = ASKS[ask](*models("duckdb")), ASKS[ask](*models("memory"))
+def test_same_numbers(ask: str, kind: str) -> None:
+    found, reference = ASKS[ask](*models(kind)), ASKS[ask](*models("memory"))
     for name in reference.columns:
         if pd.api.types.is_numeric_dtype(reference[name].dtype):
             np.testing.assert_allclose(
@@ -79,6 +95,63 @@ def test_bootstrap_in_moment_space() -> None:
     found, reference = (mm.pbmodcomp(*models(k), n_sim=200, seed=1) for k in ("duckdb", "memory"))
     # the same draws through another root of one covariance
     np.testing.assert_allclose(found["p_value"], reference["p_value"], rtol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "loaded"])
+def test_what_needs_rows_says_so(kind: str) -> None:
+    m = models(kind)[0]
+    for ask in (
+        m.augment,
+        m.residuals,
+        m.predict,
+        lambda: m.simulate(1, seed=1),
+        lambda: m.refit(np.arange(297.0)),
+        lambda: mm.check_model(m),
+        lambda: mm.influence(m),
+        lambda: mm.plot.calibration(m),
+        lambda: mm.plot.all_effects(m),
+        lambda: mm.save(m, "m.mm", data=True),
+    ):
+        with pytest.raises(ModelError, match="fitted to sums, and its rows stay where they are"):
+            ask()
+    with pytest.raises(FormulaError, match=r"lack 'log\(time\)'"):
+        m.update(". ~ . + log(time)")
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "loaded"])
+def test_pages(kind: str, tmp_path: Path) -> None:
+    m, small = models(kind)
+    text = mm.tab_model(m, small).to_markdown()
+    assert f"{m.beta[1]:.2f}" in text
+    mm.report(m, path=tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Traceback" not in page
+    assert "its rows stay where they are" in page
+
+
+def test_a_file_of_a_model_of_sums(tmp_path: Path) -> None:
+    # sums of other rows than the model's are found out
+    m = models("duckdb")[0]
+    path = tmp_path / "m.mm"
+    mm.save(m, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files["model.json"])
+    assert {"sums_n.npy", "sums_means.npy", "sums_codes_0.npy"} <= set(files)
+    fewer = files | {"sums_n.npy": npy(np.load(io.BytesIO(files["sums_n.npy"])) + 1)}
+    other = json.dumps(manifest | {"sums": manifest["sums"] | {"formula": "BW ~ __import__('os')"}})
+    for changed in (fewer, files | {"model.json": other.encode()}):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in changed.items():
+                archive.writestr(name, content)
+        with pytest.raises(ModelError, match="does not hold a model as"):
+            mm.load(path)
+
+
+def npy(array: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
 
 
 def test_cells_of_a_number_are_not_known() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixedmodels as mm
-from mixedmodels.errors import DataError, FormulaError, ModelError
+from mixedmodels.errors import DataError, FormulaError, MixedModelsWarning, ModelError
 from tests.engines.tables import as_table
 
 FORMULA = "BW ~ time + I(time^2) + treatm + (time | animal)"
@@ -87,6 +89,58 @@ def test_smaller_formulas_need_no_data() -> None:
         mm.lmer("BW ~ log(time) + (1 | sex)", moments)
     with pytest.raises(FormulaError, match="lack this response"):
         mm.lmer("log(BW) ~ time + (1 | animal)", moments)
+
+
+@cache
+def crossed() -> pd.DataFrame:
+    rng = np.random.default_rng(7)
+    n = 900
+    d = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "z": rng.normal(size=n),
+            "f": rng.choice(["a", "b", "c"], n),
+            "k": rng.choice(["u", "v"], n),
+            "g": rng.integers(0, 15, n),
+            "h": rng.integers(0, 9, n),
+        }
+    )
+    effects = rng.normal(size=(2, 15))
+    d["y"] = 1.0 + d["x"] * (0.5 + effects[1, d["g"]]) + effects[0, d["g"]]
+    d["y"] += rng.normal(size=9)[d["h"]] + rng.normal(size=n) + (d["f"] == "b") * d["x"]
+    return d
+
+
+LARGE = "y ~ x*f*k + x*z + (x | g) + (1 | h) + (1 | h:k)"
+
+
+@cache
+def stored() -> mm.Moments:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "sums"
+        mm.Moments.from_frame(LARGE, crossed()).save(path)
+        return mm.Moments.load(path)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ x*f*k + z + (x | g) + (1 | h)",  # an interaction and a random term
+        "y ~ x*f + x:k + k + (x | g) + (1 | h)",
+        "y ~ f*k + x + (x || g) + (1 | h)",  # a correlation
+        "y ~ x*f + (x | g)",  # a grouping factor, and columns
+        "y ~ x + f:x + (1 | h/k)",
+        "y ~ z + (0 + x | g) + (0 + f | h)",
+        "y ~ 0 + f:k + (1 | g) + (1 | h)",
+        "y ~ 1 + (1 | h)",
+    ],
+)
+def test_a_stored_file_serves_every_smaller_formula(formula: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixedModelsWarning)
+        found, reference = mm.lmer(formula, stored()), mm.lmer(formula, crossed())
+    same(found, reference, 1e-8)
+    np.testing.assert_allclose(found.theta, reference.theta, rtol=1e-6, atol=1e-6)
 
 
 def test_contrasts() -> None:

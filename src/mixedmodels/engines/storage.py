@@ -1,4 +1,4 @@
-"""Sums in one file: JSON and arrays, read with distrust; the formula is parsed anew."""
+"""Sums in a file: JSON and arrays, read with distrust; the formula is parsed anew."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ KINDS = ("pandas", "polars", "pyarrow")
 
 def save(moments: Moments, path: Path) -> None:
     """Write sums to a file; an existing one is replaced once the new one is complete."""
+    manifest, arrays = described(moments)
+    archive.write(path, {"format": FORMAT, "version": VERSION, **manifest}, arrays)
+
+
+def described(moments: Moments) -> tuple[dict[str, Any], Parts]:
+    """Sums as JSON and arrays."""
     sums = moments.sums
     arrays: Parts = {name: getattr(sums, name) for name in Sums.__slots__}
     arrays["ranges"] = moments.ranges
     keys = []
     for i, (name, key) in enumerate(moments.keys.items()):
         arrays[f"codes_{i}"] = key.codes
-        described = {"name": name, "levels": [*key.levels]}
-        keys.append(described | {"ordered": key.ordered, "order_given": key.order_given})
+        entry = {"name": name, "levels": [*key.levels]}
+        keys.append(entry | {"ordered": key.ordered, "order_given": key.order_given})
     manifest = {
-        "format": FORMAT,
-        "version": VERSION,
         "formula": moments.formula,
         "names": [*moments.names],
         "numbers": sorted(moments.numbers),
@@ -47,7 +51,7 @@ def save(moments: Moments, path: Path) -> None:
         "missing": moments.missing,
         "kind": moments.kind,
     }
-    archive.write(path, manifest, arrays)
+    return manifest, arrays
 
 
 def load(path: Path) -> Moments:
@@ -60,10 +64,11 @@ def load(path: Path) -> Moments:
             raise OtherVersionError(
                 f"written in format version {version}; this package reads version {VERSION}"
             )
-        return _restore(stored)
+        return restored(stored)
 
 
-def _restore(stored: Stored) -> Moments:
+def restored(stored: Stored) -> Moments:
+    """The sums that `described` gave."""
     names, numbers = texts(stored.manifest["names"]), frozenset(texts(stored.manifest["numbers"]))
     weights, offset = (_optional(stored.manifest[role]) for role in ("weights", "offset"))
     formula = stored.get("formula", str)

@@ -298,7 +298,8 @@ def _times_of_rows(m: Fit, column: str) -> Labels:
 def _default_times(at: Labels | None, column: str) -> list[Any]:
     if at is None:
         raise ModelError(
-            "the model does not hold its data (it was loaded from a file): give times="
+            "the model does not hold its data (it was fitted to sums, or loaded from a file): give "
+            "times="
         )
     if len(at.levels) > MOST_TIMES:
         raise ModelError(

@@ -53,10 +53,17 @@ class Stored:
     manifest : dict
         The JSON text.
     archive : zipfile.ZipFile
+    prefix : str
+        What the names of the arrays begin with.
     """
 
     manifest: dict[str, Any]
     archive: zipfile.ZipFile
+    prefix: str = ""
+
+    def inside(self, key: str) -> Stored:
+        """What was stored under a key, whose arrays begin with its name."""
+        return Stored(self.get(key, dict), self.archive, f"{self.prefix}{key}_")
 
     def get(self, key: str, kind: type[T]) -> T:
         """A value of the manifest that must be of exactly this type."""
@@ -64,7 +71,7 @@ class Stored:
 
     def array(self, name: str, *shape: int | None, kind: str = "f") -> NDArray[Any]:
         """An array that must be of these kinds and this shape (None: any length)."""
-        buffer = io.BytesIO(self.archive.read(f"{name}.npy"))
+        buffer = io.BytesIO(self.archive.read(f"{self.prefix}{name}.npy"))
         version = np.lib.format.read_magic(buffer)
         found, _, dtype = _HEADERS[version[0]](buffer)
         if dtype.hasobject or dtype.kind not in kind or dtype.itemsize > 8:

@@ -28,7 +28,7 @@ from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.model.storage_design import read_design, write_design
-from mixedmodels.model.storage_rows import read_source, write_source
+from mixedmodels.model.storage_rows import read_source, read_sums, write_source, write_sums
 from mixedmodels.moments.cross_products import Cells, Moments, Within
 from mixedmodels.optimize import Optimum
 
@@ -59,7 +59,8 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
     Notes
     -----
     The file is a zip archive of ``model.json`` and ``.npy`` arrays. Its size is that of the sums
-    over levels, whatever the number of rows.
+    over levels, whatever the number of rows. A model that was fitted to sums keeps them, so that
+    updates and comparisons work on what is loaded.
 
     Examples
     --------
@@ -72,7 +73,7 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
     """
     check_arguments(save, locals())
     if data and isinstance(model.rows, RowsNotKept):
-        raise ModelError("data=True: this model was loaded from a file without its rows")
+        raise ModelError(f"data=True: {model.rows.reason}")
     arrays: Parts = {}
     manifest = {
         "format": FORMAT,
@@ -82,6 +83,7 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
         **_write_estimates(model, arrays),
         "residual_quantiles": _residual_quantiles(model),
         "source": write_source(model, arrays, data=data),
+        "sums": write_sums(model, arrays),
     }
     archive.write(Path(path), manifest, arrays)
 
@@ -167,7 +169,7 @@ def _write_estimates(model: Fit, arrays: Parts) -> dict[str, Any]:
         arrays |= {f"cells_{i}_{part}": getattr(cell, part) for part in ("rows", "cols", "sums")}
     if moments.within is not None:
         within = moments.within
-        arrays |= {f"within_{part}": getattr(within, part) for part in ("counts", "means", "cross")}
+        arrays |= {f"within_{part}": getattr(within, part) for part in ("parts", "cross")}
         arrays |= {f"within_levels_{k}": sums for k, sums in enumerate(within.levels)}
     return {
         "within": moments.within is not None,
@@ -241,12 +243,11 @@ def _read_moments(stored: Stored, design: Design, size: int) -> Moments:
         if not design.structure.nested or not sizes:
             raise ValueError("products within groups need nested factors")
         within = Within(
-            stored.finite("within_counts", sizes[0]),
-            stored.finite("within_means", size + 1, sizes[0]),
+            stored.finite("within_parts", used[0], size + 1, sizes[0]),
             stored.finite("within_cross", size + 1, size + 1),
             tuple(
                 stored.finite(f"within_levels_{k}", z, size + 1, count)
-                for k, (z, count) in enumerate(zip(used, sizes, strict=True))
+                for k, (z, count) in enumerate(zip(used[1:], sizes[1:], strict=True))
             ),
         )
     log_weights = number(stored.manifest, "log_weights")
@@ -277,7 +278,8 @@ def _restore(stored: Stored) -> FittedModel:
         predicted_decrease=decrease,
         verdict=verdict,
     )
-    source, rows = read_source(stored, design, moments.n, size)
+    sums = read_sums(stored, moments.n)
+    source, rows = read_source(stored, design, moments.n, size, sums)
     options: dict[str, Any] = {"contrasts": stored.get("contrasts", dict)}
     if stored.manifest["columns"] is not None:
         options["columns"] = texts(stored.manifest["columns"])

@@ -13,10 +13,12 @@ from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.frame import column_names
 from mixedmodels.design.levels import Numeric
 from mixedmodels.design.storage import read_column
+from mixedmodels.engines.moments import Moments as CellMoments
+from mixedmodels.engines.storage import described, restored
 from mixedmodels.errors import DataError
 from mixedmodels.model.archive import Parts, Stored, number, texts, typed
 from mixedmodels.model.record import Fit, Source
-from mixedmodels.model.rows import RowsNotKept
+from mixedmodels.model.rows import LOADED, SUMMED, RowsNotKept
 from mixedmodels.model.storage_design import levels_of
 
 FRAME_KINDS = ("pandas", "polars", "pyarrow")
@@ -50,7 +52,28 @@ def write_source(model: Fit, arrays: Parts, *, data: bool) -> dict[str, Any]:
     return described | {"arrays": [*present], "frame": _write_frame(source.data, arrays)}
 
 
-def read_source(stored: Stored, design: Design, n: int, size: int) -> tuple[Source, Rows]:
+def write_sums(model: Fit, arrays: Parts) -> dict[str, Any] | None:
+    """The sums that a model was fitted to; arrays are added to `arrays`."""
+    if model.source.sums is None:
+        return None
+    manifest, own = described(model.source.sums)
+    arrays |= {f"sums_{name}": array for name, array in own.items()}
+    return manifest
+
+
+def read_sums(stored: Stored, n: int) -> CellMoments | None:
+    """The sums that a saved fit of `n` rows was fitted to; None where it had its rows."""
+    if stored.manifest.get("sums") is None:
+        return None
+    sums = restored(stored.inside("sums"))
+    if sums.n != n:
+        raise ValueError(f"sums of {sums.n} rows, and a model of {n}")
+    return sums
+
+
+def read_source(
+    stored: Stored, design: Design, n: int, size: int, sums: CellMoments | None
+) -> tuple[Source, Rows]:
     """Source and rows of a saved fit of `n` rows in `size` base columns."""
     entry = stored.get("source", dict)
     kind = typed(entry, "kind", str)
@@ -69,8 +92,9 @@ def read_source(stored: Stored, design: Design, n: int, size: int) -> tuple[Sour
             scale,
             weighted=typed(entry, "weighted", bool),
             with_offset=typed(entry, "with_offset", bool),
+            reason=LOADED if sums is None else SUMMED,
         )
-        return Source(None, kind, n_rows, None, missing, given), rows
+        return Source(None, kind, n_rows, None, missing, given, sums), rows
 
     present = set(texts(entry["arrays"]))
     complete = stored.array("complete", n_rows, kind="b") if "complete" in present else None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.model.record import Fit
+from mixedmodels.model.rows import SUMMED
 from mixedmodels.plot.columns import MOST_POINTS, MOST_ROWS, SEED, axis_column, some_rows
 from mixedmodels.plot.smooth import FEW, smooth
 from mixedmodels.plot.theme import ACCENT, BASE, drawing
@@ -47,6 +48,8 @@ def data_of(m: Fit) -> Any:
     ModelError
         It does not hold them.
     """
+    if m.source.sums is not None:
+        raise ModelError(f"this figure shows the rows; {SUMMED}")
     if m.source.data is None:
         raise ModelError(
             "the model does not hold its data (it was loaded from a file): write the file with "
