@@ -292,7 +292,9 @@ def variance_partition(*models: FittedModel | Models, labels: Labels = None) -> 
     middle = p9.position_stack(vjust=0.5, reverse=True)
     plot += p9.geom_text(p9.aes(label="text"), position=middle, size=9, color=ON_COLOUR)
     plot += p9.scale_fill_manual(values=[*colours(len(sources) - 1), REST])
-    plot += p9.scale_y_continuous(expand=(0, 0), breaks=[0, 0.25, 0.5, 0.75, 1])
+    # shares add up to one but for rounding
+    ends = (0.0, 1.0 + 1e-9)
+    plot += p9.scale_y_continuous(limits=ends, expand=(0, 0), breaks=[0, 0.25, 0.5, 0.75, 1])
     plot += p9.coord_flip()
     plot += p9.theme(
         panel_grid_major=p9.element_blank(), legend_position="top", axis_line_y=p9.element_blank()

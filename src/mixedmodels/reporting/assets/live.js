@@ -106,7 +106,8 @@
     const all = data.panels.flatMap((p, k) => p.lines.map((line, i) => ({ k: k, i: i + 1, line: line })));
     let pinned = null, over = null;
     let charts = [];
-    const shown = () => over || pinned;
+    const isLine = (one) => one && one.i <= data.panels[one.k].lines.length; // else the mean
+    const shown = () => isLine(over) ? over : pinned;
     const spread = (points, values) => {
       const out = new Array(data.at.length).fill(null);
       points.forEach((at, i) => { out[at] = values[i]; });
@@ -140,8 +141,9 @@
         const one = over && over.k === k ? over.i : null;
         const at = one === null ? null : u.cursor.idxs[one];
         if (at == null) { charts[k].hide(); return; }
-        const y = values[one - 1][at];
-        charts[k].say(u.valToPos(data.at[at], "x"), u.valToPos(y, "y"), p.lines[one - 1][0],
+        const y = u.data[one][at];
+        const name = isLine(over) ? p.lines[one - 1][0] : "mean";
+        charts[k].say(u.valToPos(data.at[at], "x"), u.valToPos(y, "y"), name,
           [data.x + ": " + place(at), data.y + ": " + figures(y)]);
       };
       const options = {
@@ -151,13 +153,13 @@
         focus: { alpha: 1 },
         cursor: {
           y: false, focus: { prox: 24 }, points: { size: 7 },
-          dataIdx: (u, i, from) => i > 0 && i <= values.length ? nearest(values[i - 1], from) : from,
+          dataIdx: (u, i, from) => i > 0 ? nearest(u.data[i], from) : from,
         },
         hooks: {
           setCursor: [(u) => { if (charts[k]) { found(u); } }],
           setSeries: [(u, i, change) => {
             if (!("focus" in change) || !charts[k]) { return; }
-            over = i > 0 && i <= values.length && change.focus ? { k: k, i: i } : null;
+            over = i > 0 && change.focus ? { k: k, i: i } : null;
             redraw();
             found(u);
           }],
@@ -166,7 +168,7 @@
       const made = chart(row, p.name, spoken + (p.name ? " " + p.name : ""), 300, options,
         [data.at].concat(values, [spread(p.mean[0], p.mean[1])]));
       made.plot.over.addEventListener("click", () => {
-        if (over) { pin(all.findIndex((a) => a.k === over.k && a.i === over.i)); } else { pin(""); }
+        if (isLine(over)) { pin(all.findIndex((a) => a.k === over.k && a.i === over.i)); } else { pin(""); }
       });
       return made;
     });
