@@ -332,7 +332,12 @@ def looped(fit: Callable[[pd.DataFrame], Any], frame: pd.DataFrame) -> Callable[
     """A model of each segment in turn; the frame is split before."""
     few = frame[frame["segment"] < MOST_LOOPED]
     parts = [part.reset_index(drop=True) for _, part in few.groupby("segment")]
-    return lambda n: [fit(part) for part in parts[:n]][-1]
+
+    def run(n: int) -> Any:
+        found = [fit(part) for part in parts[:n]]
+        return found[0]
+
+    return run
 
 
 def with_mixedlm(kind: str, large: str, small: str, frame: pd.DataFrame) -> Callable[[int], Any]:
