@@ -1,4 +1,5 @@
 # make test: everything that must pass.  make demo: see it work.  make bench: measure it.  make docs: the site.
+# make oldest: the tests with the oldest libraries that are supported.
 # make calibration: simulate how well tests and intervals hold their level.
 # PYTHON chooses the interpreter that makes .venv (3.11 or newer).
 
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 SITE := rm -rf docs/api/generated && $(BIN)/python -m sphinx -E -W -n --keep-going -q docs build/docs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test system docs demo bench calibration format clean
+.PHONY: test oldest system docs demo bench calibration format clean
 
 test: $(VENV)/.test system
 	$(BIN)/ruff check .
@@ -17,6 +18,22 @@ test: $(VENV)/.test system
 	$(SITE)
 	# two workers, each with one linear-algebra thread
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -ra
+
+# The same tests with every library at its lower bound (pandas 2, NumPy 1), in an environment of its own;
+# without what tests other programs, pages or speed.
+OLDEST := .venv-oldest
+oldest: $(OLDEST)/.installed
+	NUMBA_CACHE_DIR=$(OLDEST)/numba OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python \
+	  -m pytest -n 2 -ra -m "not slow" -p no:cacheprovider $(addprefix --ignore=tests/, \
+	  benchmarks demo fuzz optimize properties reporting test_docs.py)
+
+$(OLDEST)/.installed: pyproject.toml tests/oldest-constraints.txt
+	rm -rf $(OLDEST)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] > (3, 12))' || \
+	  { echo "the oldest libraries have no wheels for this Python: make oldest PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -c tests/oldest-constraints.txt --editable '.[test-oldest]'
+	@touch $@
 
 # The site, in build/docs: a warning or a link that leads nowhere is an error.
 docs: $(VENV)/.test
@@ -42,7 +59,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist docs/_project docs/api/generated .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest build dist docs/_project docs/api/generated .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
