@@ -22,6 +22,7 @@ test: $(VENV)/.test system
 # The same tests with every library at its lower bound (pandas 2, NumPy 1), in an environment of its own;
 # without what tests other programs, pages or speed.
 OLDEST := .venv-oldest
+OLDEST_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 $(PYTHON) 2> /dev/null))
 oldest: $(OLDEST)/.installed
 	NUMBA_CACHE_DIR=$(OLDEST)/numba OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python \
 	  -m pytest -n 2 -ra -m "not slow" -p no:cacheprovider $(addprefix --ignore=tests/, \
@@ -29,9 +30,9 @@ oldest: $(OLDEST)/.installed
 
 $(OLDEST)/.installed: pyproject.toml tests/oldest-constraints.txt
 	rm -rf $(OLDEST)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] > (3, 12))' || \
-	  { echo "the oldest libraries have no wheels for this Python: make oldest PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "the oldest libraries have wheels for Python 3.11 and 3.12: make oldest OLDEST_PYTHON=..."; exit 1; }
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet -c tests/oldest-constraints.txt --editable '.[test-oldest]'
 	@touch $@
 

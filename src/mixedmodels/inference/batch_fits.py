@@ -144,7 +144,8 @@ def _estimates(
     scale = np.sqrt(at.r2 / (batch.design.nu if m else df_resid))
     beta = np.linalg.solve(_stack(batch.x_root, count), at.beta[:, :, None])[:, :, 0]
     beta = beta * batch.y_scale[:, None] + batch.y_centre[:, None] * batch.constant
-    inverse: Array = np.asarray(np.linalg.solve(_stack(batch.x_root, count), np.eye(p)[None]), float)
+    unit = np.eye(p)[None]  # a matrix for NumPy 1 too
+    inverse: Array = np.asarray(np.linalg.solve(_stack(batch.x_root, count), unit), float)
     vcov = inverse @ at.vcov @ inverse.transpose(0, 2, 1)
     se = np.sqrt(np.einsum("npp->np", vcov)) * (scale * batch.y_scale)[:, None]
     df: Array = np.full((count, p), math.nan)
