@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ import pytest
 
 import mixedmodels as mm
 from mixedmodels.output.html import STYLE
-from mixedmodels.reporting.report import Report
 from tests.output.test_results import fitted, results
 from tests.reporting.strange import EMOJI, EVIL, FORMULA_CELL, QUOTES, RIGHT_TO_LEFT
 
@@ -33,53 +34,89 @@ def program(*names: str) -> str:
     pytest.skip(f"{names[0]} is not installed")
 
 
-@pytest.fixture(scope="session")
-def modules() -> Path:
-    """The packages of the lock file, installed once beside it.
+def once(shared: Path, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` gives, made by the first worker that comes; the others wait for it."""
+    result, taken = shared / f"{name}.json", shared / f"{name}.taken"
+    while not result.exists():
+        try:
+            taken.mkdir()
+        except FileExistsError:
+            time.sleep(0.2)
+            continue
+        try:
+            if not result.exists():
+                written = shared / f"{name}.part"
+                written.write_text(json.dumps(make()), encoding="utf-8")
+                written.replace(result)
+        finally:
+            taken.rmdir()
+    return json.loads(result.read_text("utf-8"))
 
-    Two workers may come at once: each installs into a folder of its own, and the first to end gives
-    it its name.
-    """
-    npm, lock = program("npm"), (HERE / "package-lock.json").read_bytes()
-    place = HERE / "node_modules"
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a run know."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def modules(shared: Path) -> Path:
+    """The packages of the lock file, installed beside it and kept."""
+    npm = program("npm")
+    once(shared, "npm", lambda: install(npm))
+    return HERE / "node_modules"
+
+
+def install(npm: str) -> str:
+    """Install what is not there yet, into a folder aside: no half is left where it fails."""
+    lock, place = (HERE / "package-lock.json").read_text("utf-8"), HERE / "node_modules"
     stamp = place / ".installed"
-    if stamp.exists() and stamp.read_bytes() == lock:
-        return place
+    if stamp.exists() and stamp.read_text("utf-8") == lock:
+        return "kept"
     with tempfile.TemporaryDirectory(prefix="node_modules.", dir=HERE) as folder:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         if done.returncode:
-            last = " ".join(done.stderr.split())[-600:]
+            last = f"npm ci failed: {' '.join(done.stderr.split())[-600:]}"
             if os.environ.get("CI"):
-                pytest.fail(f"npm ci failed: {last}")
-            pytest.skip(f"npm ci failed: {last}")
+                pytest.fail(last)
+            pytest.skip(last)
         made = Path(folder) / "node_modules"
-        (made / ".installed").write_bytes(lock)
-        if not (stamp.exists() and stamp.read_bytes() == lock):
-            shutil.rmtree(place, ignore_errors=True)
-            made.rename(place)
-    return place
+        (made / ".installed").write_text(lock, encoding="utf-8")
+        shutil.rmtree(place, ignore_errors=True)
+        made.rename(place)
+    return "new"
 
 
 @pytest.fixture(scope="session", params=KINDS)
-def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    report: Report = request.getfixturevalue(request.param)
-    path = tmp_path_factory.mktemp("page") / f"{request.param}.html"
-    report.save(path)
-    return path
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def seen(file: Path, modules: Path) -> dict[str, Any]:
+def seen(kind: str, request: pytest.FixtureRequest, modules: Path, shared: Path) -> dict[str, Any]:
     """What readers met: see look.mjs."""
-    browser = program("chromium", "chromium-browser", "google-chrome")
-    command = [program("node"), str(HERE / "look.mjs"), browser, str(file)]
-    done = subprocess.run(command, capture_output=True, timeout=300)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
+    node, browser = program("node"), program("chromium", "chromium-browser", "google-chrome")
+
+    def look() -> Any:
+        page = saved(request, kind, shared)
+        command = [node, str(HERE / "look.mjs"), browser, str(page)]
+        done = subprocess.run(command, capture_output=True, timeout=300)
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+        return json.loads(done.stdout)
+
+    found: dict[str, Any] = once(shared, f"seen-{kind}", look)
     return found
+
+
+def saved(request: pytest.FixtureRequest, kind: str, shared: Path) -> Path:
+    """The file of a report."""
+    path, report = shared / f"{kind}.html", request.getfixturevalue(kind)
+    report.save(path)
+    return path
 
 
 def number(cell: str) -> float:
@@ -104,18 +141,27 @@ def test_the_library_in_the_page_is_that_of_its_authors(modules: Path) -> None:
     assert "</script" not in (ASSETS / "uPlot.iife.min.js").read_text("utf-8").lower()
 
 
-def complaints(modules: Path, *files: Path) -> list[str]:
-    """What the Nu checker has to say."""
+def test_the_validator_has_no_complaint(
+    request: pytest.FixtureRequest, modules: Path, shared: Path, tmp_path: Path
+) -> None:
+    """Reports, results in a notebook, a table: all at once, as the checker starts slowly."""
+    pages = [saved(request, kind, shared) for kind in KINDS]
+    shown = [make()._repr_html_() for name, make in results().items() if name != "Report"]
+    # notebooks let a part of a page bring its own style
+    body = "".join(shown).replace(STYLE, "")
+    head = '<!DOCTYPE html><html lang="en"><head><title>All</title></head>'
+    notebook, table = tmp_path / "notebook.html", tmp_path / "table.html"
+    notebook.write_text(f"{head}<body>{body}</body></html>", encoding="utf-8")
+    mm.tab_model(fitted()).save(table, EVIL)
     jar = modules / "vnu-jar/build/dist/vnu.jar"
     command = [program("java"), "-jar", str(jar), "--format", "json", "--exit-zero-always"]
-    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*command, *map(str, (*pages, notebook, table))],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     # it does not work out the hash by which the policy of the report names its script
-    said = [m["message"] for m in json.loads(done.stderr)["messages"]]
-    return [m for m in said if "Content Security Policy" not in m]
-
-
-def test_the_validator_has_no_complaint(file: Path, modules: Path) -> None:
-    assert complaints(modules, file) == []
+    said = [(m["url"], m["message"]) for m in json.loads(done.stderr)["messages"]]
+    assert [m for m in said if "Content Security Policy" not in m[1]] == []
 
 
 def test_quiet_and_alone(seen: dict[str, Any]) -> None:
@@ -197,7 +243,7 @@ def test_it_can_be_read_without_scripts(seen: dict[str, Any]) -> None:
     assert len(seen["still"]["text"]) > 10_000
 
 
-@pytest.mark.parametrize("file", ["hostile_report"], indirect=True)
+@pytest.mark.parametrize("kind", ["hostile_report"], indirect=True)
 def test_hostile_names_are_text(seen: dict[str, Any]) -> None:
     for text in (seen["text"], seen["still"]["text"]):
         for name in (EVIL, FORMULA_CELL, EMOJI, RIGHT_TO_LEFT, QUOTES, "$x_1^2$", "&amp;"):
@@ -210,15 +256,3 @@ def test_hostile_names_are_text(seen: dict[str, Any]) -> None:
         intervals["names"]
     )
     assert any(name.startswith(EVIL) for name in lines["names"])
-
-
-def test_tables_and_notebooks_pass_the_validator(modules: Path, tmp_path: Path) -> None:
-    shown = [make() for name, make in results().items() if name != "Report"]
-    body = "".join(found._repr_html_() for found in shown)
-    body = body.replace(STYLE, "")  # notebooks let a part of a page bring its own
-    page = (
-        f'<!DOCTYPE html><html lang="en"><head><title>All</title></head><body>{body}</body></html>'
-    )
-    (tmp_path / "notebook.html").write_text(page, encoding="utf-8")
-    mm.tab_model(fitted()).save(tmp_path / "table.html", EVIL)
-    assert complaints(modules, *tmp_path.glob("*.html")) == []
