@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 import mixedmodels as mm
-from tests.plot.common import draw
+from tests.plot.common import HOSTILE, draw, hostile
 
 X, ARM, ID = "dose $x$ {1}", "<b>arm</b> $y^{", "ward & <i>bed</i>"
 LONG = "a name that goes on and on, $\\frac{1}{2}$ and on " * 4
@@ -100,3 +101,57 @@ def test_five_thousand_levels_are_thinned(name: str) -> None:
     if name in ("caterpillar", "influence of groups", "conditional", "shrinkage"):
         assert " of 5,000 " in plot.labels.caption
         draw(plot)
+
+
+@cache
+def small() -> Any:
+    return mm.lmer(f"y ~ `{X}` + (1 | `{ID}`)", pl.DataFrame(rows(40, 6)), reml=False)
+
+
+@cache
+def lists(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mm.MixedModelsWarning)
+        return mm.lm_list(f"{text} | `{ID}`", pl.DataFrame(rows(12, 6)))
+
+
+@cache
+def clustered() -> Any:
+    data = rows(45, 4)
+    frame = pl.DataFrame(data).with_columns(pl.int_range(pl.len()).over(ID).alias(X))
+    frame = frame.filter(pl.len().over(ID) > 1)
+    return mm.cluster_trajectories(frame, id=ID, time=X, response="y", k=[2, 3], n_starts=2)
+
+
+OTHERS: dict[str, Callable[[], Any]] = {
+    "bootstrap_density": lambda: mm.plot.bootstrap_density(small().bootstrap(20, seed=1)),
+    "clusters": lambda: mm.plot.clusters(clustered(), 2),
+    "criteria": lambda: mm.plot.criteria(clustered()),
+    "compare_lists": lambda: mm.plot.compare_lists(
+        lists("y ~ 1"), lists(f"y ~ `{X}`"), "sigma", names=(LONG, ARMS[0])
+    ),
+    "correlations": lambda: mm.plot.correlations(
+        mm.time_correlations(hostile(), **HOSTILE), labels={HOSTILE["response"]: LONG}
+    ),
+    "dropout": lambda: mm.plot.dropout(hostile(), **HOSTILE),
+    "group_intervals": lambda: mm.plot.group_intervals(lists(f"y ~ `{X}`")),
+    "model_weights": lambda: mm.plot.model_weights({LONG: small(), ARMS[0]: small(), "c": small()}),
+    "profile_density": lambda: mm.plot.profile_density(mm.profile(small())),
+    "profile_zeta": lambda: mm.plot.profile_zeta(mm.profile(small())),
+    "scatter_matrix": lambda: mm.plot.scatter_matrix(hostile(), **HOSTILE),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_awkward_names_in_other_plots(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mm.MixedModelsWarning)
+        plot = OTHERS[name]()
+    assert draw(plot).startswith(b"\x89PNG")
+
+
+def test_every_plot_is_drawn_somewhere() -> None:
+    tests = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    names = {name for name in vars(mm.plot) if callable(getattr(mm.plot, name))}
+    missing = {name for name in names if f"mm.plot.{name}(" not in tests}
+    assert missing == {"theme_mixedmodels"}

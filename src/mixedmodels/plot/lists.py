@@ -88,7 +88,7 @@ def group_intervals(fits: LmList, *, level: float = 0.95, labels: Labels = None)
     half = fits.fits.unit_errors[known].T * fits.pooled_sd
     half = half * float(t_two_sided(level, fits.df_resid))
     lost = fits.n_groups - len(known)
-    few = f"; {counted(lost, 'group')} with too few rows left out" if lost else ""
+    few = f"\n{counted(lost, 'group')} with too few rows left out" if lost else ""
     return interval_panels(
         estimate,
         half,

@@ -263,7 +263,7 @@ def correlations(found: TimeCorrelations | ImpliedCorrelations, *, labels: Label
         low=NEGATIVE, mid=NEUTRAL, high=POSITIVE, limits=(-1.0, 1.0), na_value="#DDDDDD"
     )
     plot += p9.theme(panel_grid_major=p9.element_blank())
-    plot += slanted(names * len(parts))
+    plot += slanted(names * 2 * len(parts))  # half the width is not theirs
     if len(parts) == 1:
         return plot + size(5.4, 4.4)
     return plot + wrapped("panel", len(parts)) + size(8.4, 4.4)
