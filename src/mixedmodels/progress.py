@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 # seconds that a fit must promise to take before it speaks
 LONG = 3.0
 # evaluations of a typical fit
 TYPICAL = 5
+
+# seconds between two looks at an engine
+PAUSE = 0.3
 
 Report = Callable[[float, float], None]
 
@@ -82,3 +86,54 @@ def replicate_bar(
             bar.update(count)
 
         yield advance
+
+
+@contextmanager
+def query_line(
+    engine: str, share: Callable[[], float] | None, *, progress: bool | None
+) -> Iterator[Callable[[str], None]]:
+    """Yield a function that names what an engine is asked for; a line appears when it takes long.
+
+    Parameters
+    ----------
+    engine : str
+    share : callable, optional
+        Per cent of the present query that are done, negative where the engine does not know.
+    progress : bool or None
+        What the user asked for; None shows it in a terminal or a notebook after some seconds.
+    """
+    shown = interactive() if progress is None else progress
+    if not shown:
+        yield lambda _: None
+        return
+    asked, ended = [""], Event()
+    delay = 0.0 if progress else LONG
+    watcher = Thread(target=_watch, args=(engine, share, asked, ended, delay), daemon=True)
+    watcher.start()
+    try:
+        yield lambda what: asked.__setitem__(0, what)
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _watch(
+    engine: str,
+    share: Callable[[], float] | None,
+    asked: list[str],
+    ended: Event,
+    delay: float,
+) -> None:
+    """Show the line from a thread of its own, since the fit's waits for the engine."""
+    if ended.wait(delay):
+        return
+    from tqdm import tqdm
+
+    form = "{desc}, {elapsed}{postfix}"
+    with tqdm(bar_format=form, desc=engine, leave=False, mininterval=0.0, file=sys.stderr) as line:
+        line.start_t -= delay
+        while not ended.wait(PAUSE):
+            done = -1.0 if share is None else share()
+            line.set_description_str(f"{engine}: {asked[0]}", refresh=False)
+            line.set_postfix_str(f"{done:.0f} % of the rows" if done >= 0.0 else "", refresh=False)
+            line.refresh()

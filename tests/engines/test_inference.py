@@ -109,7 +109,7 @@ def test_what_needs_rows_says_so(kind: str) -> None:
         lambda: mm.check_model(m),
         lambda: mm.influence(m),
         lambda: mm.plot.calibration(m),
-        lambda: mm.plot.all_effects(m),
+        lambda: mm.plot.conditional(m, "time"),
         lambda: mm.save(m, "m.mm", data=True),
     ):
         with pytest.raises(ModelError, match="fitted to sums, and its rows stay where they are"):
@@ -127,6 +127,23 @@ def test_pages(kind: str, tmp_path: Path) -> None:
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Traceback" not in page
     assert "its rows stay where they are" in page
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "loaded"])
+def test_plots_of_effects(kind: str) -> None:
+    pytest.importorskip("plotnine")
+    m, reference = models(kind)[0], models("memory")[0]
+    # `late` of two values too
+    for x, by in (("time", "treatm"), ("time", "late"), ("treatm", None)):
+        found, expected = (mm.plot.effects(one, x, by=by).data for one in (m, reference))
+        for name in ("prediction", "conf_low", "conf_high"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+        assert found["x"].tolist() == expected["x"].tolist()
+    mm.plot.all_effects(m)
+    with pytest.raises(
+        ModelError, match=r"shows the rows.*mm\.plot\.effects draws the same curves"
+    ):
+        mm.plot.marginal(m, "time")
 
 
 def test_a_file_of_a_model_of_sums(tmp_path: Path) -> None:

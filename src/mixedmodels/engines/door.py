@@ -42,8 +42,29 @@ def is_path(data: object) -> bool:
     return isinstance(data, str | os.PathLike) and os.fspath(data).lower().endswith(SUFFIXES)
 
 
-def open_table(data: Any) -> nw.LazyFrame[Any]:
+def own_connection(data: Any) -> Any:
+    """A connection of DuckDB that tells its progress, for a path; None for the user's tables.
+
+    It is a second one to the default database, whose settings hold but are not changed.
+    """
+    if not is_path(data):
+        return None
+    duckdb = require("duckdb", "duckdb")
+    with asking("DuckDB"):
+        connection = duckdb.cursor()
+        connection.execute("set enable_progress_bar = true")
+        connection.execute("set enable_progress_bar_print = false")
+    return connection
+
+
+def open_table(data: Any, connection: Any = None) -> nw.LazyFrame[Any]:
     """The table behind narwhals' lazy interface.
+
+    Parameters
+    ----------
+    data : lazy table or path
+    connection : duckdb.DuckDBPyConnection, optional
+        What reads a path; DuckDB's default one if it is None.
 
     Raises
     ------
@@ -57,7 +78,7 @@ def open_table(data: Any) -> nw.LazyFrame[Any]:
     if is_path(data):
         duckdb = require("duckdb", "duckdb")
         with asking("DuckDB"):
-            data = duckdb.read_parquet(os.fspath(data))
+            data = (connection or duckdb).read_parquet(os.fspath(data))
     table: nw.LazyFrame[Any] = nw.from_native(data)
     return table
 
@@ -128,6 +149,13 @@ def frame_kind_of(data: Any) -> Any:
     table = nw.from_native(data, pass_through=True)
     implementation = getattr(table, "implementation", None)
     return "polars" if getattr(implementation, "value", "") == "polars" else "pandas"
+
+
+def answered(table: nw.LazyFrame[Any]) -> nw.DataFrame[Any]:
+    """What an engine answers, in memory; Polars reads the rows in batches for it."""
+    streaming = {"engine": "streaming"} if table.implementation.is_polars() else {}
+    answer: nw.DataFrame[Any] = table.collect(**streaming)  # type: ignore[arg-type]
+    return answer
 
 
 @contextmanager

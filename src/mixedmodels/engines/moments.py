@@ -107,7 +107,13 @@ class Moments:
 
     @classmethod
     def from_frame(
-        cls, formula: str, data: Any, *, weights: str | None = None, offset: str | None = None
+        cls,
+        formula: str,
+        data: Any,
+        *,
+        weights: str | None = None,
+        offset: str | None = None,
+        progress: bool | None = None,
     ) -> Moments:
         """Sum the rows of a data frame or of a table outside memory.
 
@@ -119,6 +125,9 @@ class Moments:
             Whatever `mixedmodels.lmer` takes.
         weights, offset : str, optional
             Columns of prior weights and of a known part of the mean.
+        progress : bool, optional
+            Show a line while an engine is asked; by default where somebody watches and it takes
+            long.
 
         Returns
         -------
@@ -133,7 +142,7 @@ class Moments:
         """
         check_arguments(Moments.from_frame, locals())
         if is_table(data):
-            return _from_table(cls, formula, data, weights, offset)
+            return _from_table(cls, formula, data, weights, offset, progress=progress)
         return _from_memory(cls, formula, data, weights, offset)
 
     @property
@@ -415,7 +424,13 @@ def _scalings(plan: Plan, response: str, columns: Columns) -> dict[str, Scaling]
 
 
 def _from_table(
-    cls: type[Moments], formula: str, data: Any, weights: str | None, offset: str | None
+    cls: type[Moments],
+    formula: str,
+    data: Any,
+    weights: str | None,
+    offset: str | None,
+    *,
+    progress: bool | None,
 ) -> Moments:
     from mixedmodels.engines.door import asking
 
@@ -435,7 +450,9 @@ def _from_table(
                 f"table, or write factor({name}) if its values are labels"
             )
     response = response_code(parsed, offset)
-    answer = ask(data, plan, response, numeric_variables(plan, response), weights)
+    answer = ask(
+        data, plan, response, numeric_variables(plan, response), weights, progress=progress
+    )
     return cls(
         formula=formula,
         names=names,

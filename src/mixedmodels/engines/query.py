@@ -15,7 +15,15 @@ import numpy as np
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import read
 from mixedmodels.design.levels import Factor
-from mixedmodels.engines.door import asked_as, asking, check_files, engine_of, open_table
+from mixedmodels.engines.door import (
+    answered,
+    asked_as,
+    asking,
+    check_files,
+    engine_of,
+    open_table,
+    own_connection,
+)
 from mixedmodels.engines.expressions import (
     Column,
     Scaling,
@@ -27,6 +35,7 @@ from mixedmodels.engines.expressions import (
 from mixedmodels.engines.plan import Part, Plan
 from mixedmodels.engines.sums import Sums, declared
 from mixedmodels.errors import DataError
+from mixedmodels.progress import query_line
 
 # share of a column's spread that lies within cells below which it is summed about the cells' means
 WITHIN = 1e-7
@@ -67,7 +76,13 @@ class Answer:
 
 
 def ask(
-    data: Any, plan: Plan, response: str, numeric: Sequence[str], weights: str | None
+    data: Any,
+    plan: Plan,
+    response: str,
+    numeric: Sequence[str],
+    weights: str | None,
+    *,
+    progress: bool | None = None,
 ) -> Answer:
     """Sums per cell of a table.
 
@@ -81,6 +96,8 @@ def ask(
         Columns that parts and response read.
     weights : str, optional
         Column of the prior weights.
+    progress : bool, optional
+        Show a line; by default where somebody watches and it takes long.
 
     Raises
     ------
@@ -88,18 +105,23 @@ def ask(
         No complete rows, infinite values, parts without a finite value, unusable weights, or what
         the engine says.
     """
-    table = open_table(data)
+    connection = own_connection(data)
+    table = open_table(data, connection)
     check_files(data, [*plan.keys, *numeric, *([weights] if weights else [])])
     engine = engine_of(table)
-    with asking(engine):
+    share = None if connection is None else connection.query_progress
+    with query_line(engine, share, progress=progress) as say, asking(engine):
+        say("missing values")
         source = _Source.of(table, plan, numeric, weights)
         n_rows, n_complete, missing = source.overview()
+        say("means and ranges")
         scalings = source.scalings([*(c for part in plan.parts for c in part), response])
         labels = [plan.labels[part] for part in plan.parts]
         assert plan.formula.response is not None
         labels.append(plan.formula.response.text)
         parts = source.parts(plan.parts, response, scalings)
         centres, ranges, log_weights = source.centres(parts, labels)
+        say("sums")
         native, sums = source.cells(parts, centres)
         _check_same_rows(n_complete, int(sums.n.sum()))
     keys = _keys(native, plan, len(sums.n))
@@ -356,8 +378,8 @@ class _Source:
         aggregates += [nw.col(f"q{i}_{j}").sum() for i, j in pairs]
         summed = centred.with_columns(*firsts, *products)
         if not self.keys:
-            return summed.select(*aggregates).collect()
-        return summed.group_by(*self.keys).agg(*aggregates).collect()
+            return answered(summed.select(*aggregates))
+        return answered(summed.group_by(*self.keys).agg(*aggregates))
 
     def _about_means(
         self, centred: nw.LazyFrame[Any], frame: nw.DataFrame[Any], sums: Sums, centres: Array
@@ -434,7 +456,7 @@ def _bad(name: str) -> nw.Expr:
 
 
 def _row(frame: nw.LazyFrame[Any]) -> dict[str, Any]:
-    collected = frame.collect()
+    collected = answered(frame)
     return {name: collected[name].to_list()[0] for name in collected.columns}
 
 

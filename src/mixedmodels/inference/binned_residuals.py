@@ -11,6 +11,7 @@ import numpy as np
 from mixedmodels.arguments import check_arguments
 from mixedmodels.design.frame import to_native
 from mixedmodels.engines.door import (
+    answered,
     asked_as,
     asking,
     engine_of,
@@ -103,7 +104,7 @@ def _binned(table: nw.LazyFrame[Any], prediction: str, response: Any, bins: int)
     rows = table.select(nw.col(prediction).alias("f"), (response + nw.lit(0.0)).alias("y")).filter(
         ~nw.col("f").is_null() & ~nw.col("y").is_null()
     )
-    ends = rows.select(nw.col("f").min().alias("low"), nw.col("f").max().alias("high")).collect()
+    ends = answered(rows.select(nw.col("f").min().alias("low"), nw.col("f").max().alias("high")))
     low, high = (ends[name].to_list()[0] for name in ("low", "high"))
     if low is None:
         raise DataError("no complete rows: none has both a response and a prediction")
@@ -121,7 +122,7 @@ def _binned(table: nw.LazyFrame[Any], prediction: str, response: Any, bins: int)
         nw.col("r").mean(),
         nw.col("r").std(ddof=1).alias("sd"),
     )
-    frame = grouped.collect()
+    frame = answered(grouped)
     n = np.asarray(frame["n"].to_numpy(), np.int64)
     sd = np.asarray(frame["sd"].to_numpy(), np.float64)
     return {

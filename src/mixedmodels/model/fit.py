@@ -63,7 +63,7 @@ def fit_model(
     if not isinstance(reml, bool | np.bool_):
         raise ModelError(f"reml must be True or False, not {reml!r}")
     if isinstance(data, CellMoments) or is_table(data):
-        given = _summed(formula, data, weights, offset)
+        given = _summed(formula, data, weights, offset, progress=progress)
         return _fit_sums(
             formula,
             given,
@@ -101,6 +101,8 @@ def _summed(
     data: Any,
     weights: str | ArrayLike | None,
     offset: str | ArrayLike | None,
+    *,
+    progress: bool | None,
 ) -> CellMoments:
     """The sums that a formula asks of a table outside memory, or those given."""
     roles = {"weights": weights, "offset": offset}
@@ -111,7 +113,7 @@ def _summed(
                     f"{role} of a table outside memory must be the name of a column, not values: "
                     "add them to the table"
                 )
-        return CellMoments.from_frame(formula, data, **roles)  # type: ignore[arg-type]
+        return CellMoments.from_frame(formula, data, progress=progress, **roles)  # type: ignore[arg-type]
     for role, value in roles.items():
         own = getattr(data, role)
         if value is not None and not (isinstance(value, str) and value == own):

@@ -18,7 +18,15 @@ import pandas as pd
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import check_names
 from mixedmodels.engines.cells import source_matrix
-from mixedmodels.engines.door import asked_as, asking, beside, engine_of, named, open_table
+from mixedmodels.engines.door import (
+    answered,
+    asked_as,
+    asking,
+    beside,
+    engine_of,
+    named,
+    open_table,
+)
 from mixedmodels.engines.expressions import Column, Scaling, translate, tree, variables
 from mixedmodels.engines.plan import PREFIX, Part, Plan, make_plan
 from mixedmodels.engines.query import as_read, is_numeric, number_column, text_column
@@ -84,7 +92,7 @@ def predict_table(fit: Fit, data: Any, groups: Sequence[int], *, strict: bool) -
 def _refuse_unseen(table: nw.LazyFrame[Any], unseen: Sequence[tuple[str, str]]) -> None:
     if not unseen:
         return
-    found = table.select(*(nw.col(name).sum() for name, _ in unseen)).collect()
+    found = answered(table.select(*(nw.col(name).sum() for name, _ in unseen)))
     for name, what in unseen:
         count = int(found[name].to_list()[0] or 0)
         if count:

@@ -255,6 +255,37 @@ def focal(m: Fit, x: str) -> Any:
     return pd.Series(as_labels(column, np.arange(len(column))))
 
 
+def spanned(m: Fit, x: str) -> Any:
+    """As `focal`; of a model of sums, which has no rows, values with the column's range or levels.
+
+    Raises
+    ------
+    ModelError
+        The sums do not tell the range.
+    """
+    import pandas as pd
+
+    sums = m.source.sums
+    if sums is None:
+        return focal(m, x)
+    check_variable(m, x)
+    if x in m.design.factors:
+        return pd.Series(pd.Categorical(m.design.factors[x][0], m.design.factors[x][0]))
+    if x in sums.keys:
+        return np.array(sorted(sums.keys[x].levels), dtype=np.float64)
+    if x not in sums.bare:
+        raise ModelError(
+            f"the sums of {quoted(m.formula)} do not tell the range of {x!r}, which stands in no "
+            "term as it is: add it to the formula, or call mm.emmeans with at="
+        )
+    at = sums.bare[x]
+    low, high = sums.ranges[at].tolist()
+    told = sums.spread(x)
+    if told is not None and told[3]:  # it has no others
+        return np.array([low, high])
+    return np.array([low, sums.sums.means[at] @ sums.sums.weight / sums.sums.weight.sum(), high])
+
+
 def _curves(
     m: Fit, k: int, drawn: NDArray[np.intp], x: str, column: Any, tone: Any
 ) -> pd.DataFrame:

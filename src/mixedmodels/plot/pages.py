@@ -13,7 +13,7 @@ from mixedmodels.inference.collinearity import variables_of
 from mixedmodels.inference.deletion import terms_of
 from mixedmodels.model.record import Fit
 from mixedmodels.plot.columns import MOST_GROUPS
-from mixedmodels.plot.model import focal
+from mixedmodels.plot.model import spanned
 from mixedmodels.plot.predictions import effects
 from mixedmodels.plot.residual_plots import residuals
 from mixedmodels.plot.rows import is_labels
@@ -148,7 +148,7 @@ def axis_and_colour(m: Fit, columns: Sequence[str]) -> tuple[str, str | None]:
         return columns[0], None
     levels = {
         name: len(np.unique(column.cat.codes)) if is_labels(column) else 0
-        for name, column in ((name, focal(m, name)) for name in columns)
+        for name, column in ((name, spanned(m, name)) for name in columns)
     }
     x = next((name for name, n in levels.items() if not n), max(levels, key=lambda v: levels[v]))
     others = [name for name in columns if name != x]

@@ -21,7 +21,7 @@ from mixedmodels.plot.columns import (
     some_rows,
 )
 from mixedmodels.plot.data import codes_of, joinable, time_axis
-from mixedmodels.plot.model import check_variable, focal, response_title
+from mixedmodels.plot.model import check_variable, response_title, spanned
 from mixedmodels.plot.rows import is_labels, jitter
 from mixedmodels.plot.theme import (
     BASE,
@@ -108,6 +108,11 @@ def marginal(
     59  21.0       13.19     12.70      13.69
     """
     check_arguments(marginal, locals())
+    if m.source.sums is not None:
+        raise ModelError(
+            "mm.plot.marginal shows the rows, which a model of sums does not have: "
+            "mm.plot.effects draws the same curves without them"
+        )
     table, column, tone = _predictions(m, x, by, level, ddf, weights)
     drawn = some_rows(m.n_obs, MOST_POINTS)
     plot = _plot(m, table, x, by, labels, level, sample_note(len(drawn), m.n_obs))
@@ -176,11 +181,11 @@ def _predictions(
             raise ModelError(f"{name!r} stands in the random part only; use mm.plot.conditional")
     if x == by:
         raise ModelError(f"x and by are both {x!r}")
-    column = focal(m, x)
+    column = spanned(m, x)
     at: dict[str, Any] = {}
     if not is_labels(column):
         at[x] = np.unique(np.linspace(column.min(), column.max(), CURVE))
-    tone = None if by is None else focal(m, by)
+    tone = None if by is None else spanned(m, by)
     if tone is not None and not is_labels(tone):
         at[str(by)] = _values_of(tone)
     targets = [x] if by is None else [x, by]
