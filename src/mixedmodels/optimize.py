@@ -76,6 +76,8 @@ class _Search:
     correction: Array
     radius: float = 1.0
     evaluations: int = 1
+    # whether the coordinates are theta, whose entries have sizes that are known
+    relative: bool = True
     # predicted decrease that ends the search
     tolerance: float = COSTLY_TOLERANCE
 
@@ -90,7 +92,8 @@ class _Search:
         """Accept a point, keeping what is known of the curvature."""
         known = self.objective.hessian(new)
         if not self.objective.blocks.exact_hessian:
-            if _newton_decrease(self.at.gradient, *eigh(self.hessian)) < NEAR:
+            _, gradient, values, vectors = _relative(self)
+            if _newton_decrease(gradient, values, vectors) < NEAR:
                 self.learn(new, known)
             known = known + self.correction
         self.at, self.hessian = new, known
@@ -162,6 +165,7 @@ def descend(objective: Objective, start: Array) -> Evaluation:
     at = objective.evaluate(start)
     none = np.zeros((len(start), len(start)))
     search = _Search(objective, None, at, objective.hessian(at), none)
+    search.relative = False
     search.tolerance = _tolerance(objective)
     _descend(search)
     for _ in range(3):
@@ -178,23 +182,29 @@ def _tolerance(objective: Objective) -> float:
 
 
 def _descend(search: _Search) -> None:
-    """Trust-region Newton until one more step promises nothing."""
-    search.radius = max(1.0, 0.5 * float(np.abs(search.at.theta).max(initial=0.0)))
+    """Trust-region Newton until one more step promises nothing.
+
+    Where groups differ by thousands of residual standard deviations, curvatures differ by the
+    square of that: steps are relative to the size of each variance parameter.
+    """
+    largest = 0.0 if search.relative else float(np.abs(search.at.theta).max(initial=0.0))
+    search.radius = max(1.0, 0.5 * largest)
     tolerance = search.tolerance
     while search.evaluations < MAX_EVALUATIONS:
-        values, vectors = eigh(search.hessian)
-        predicted = _newton_decrease(search.at.gradient, values, vectors)
+        relative = _relative(search)
+        predicted = _newton_decrease(*relative[1:])
         if predicted < tolerance * max(1.0, 1e-5 * abs(search.at.value)):
             return
-        if not _try_step(search, values, vectors):
+        if not _try_step(search, *relative):
             return
 
 
-def _try_step(search: _Search, values: Array, vectors: Array) -> bool:
+def _try_step(search: _Search, unit: Array, gradient: Array, values: Array, vectors: Array) -> bool:
     """Take or refuse one step; False when rounding hides any further decrease."""
     at = search.at
-    step = _trust_region_step(at.gradient, values, vectors, search.radius)
+    step = _trust_region_step(gradient, values, vectors, search.radius)
     length = float(np.sqrt(step @ step))
+    step = step * unit
     model = -float(at.gradient @ step + 0.5 * step @ search.hessian @ step)
     new = search.evaluate(at.theta + step)
     actual = at.value - new.value
@@ -361,28 +371,35 @@ def _row_lengths(search: _Search) -> Array:
     return np.concatenate([np.empty(0), *lengths])
 
 
+def _relative(search: _Search) -> tuple[Array, Array, Array, Array]:
+    """Units of the variance parameters; gradient, eigenvalues and eigenvectors in these units."""
+    unit = np.ones(len(search.at.theta))
+    if search.relative:
+        unit = np.maximum(unit, _row_lengths(search))
+    if (unit == 1.0).all():
+        return unit, search.at.gradient, *eigh(search.hessian)
+    hessian = search.hessian * np.multiply.outer(unit, unit)
+    return unit, search.at.gradient * unit, *eigh(hessian)
+
+
 def _judge(search: _Search) -> Optimum:
     at = search.at
-    values, vectors = eigh(search.hessian)
-    predicted = _newton_decrease(at.gradient, values, vectors)
+    # curvature per relative change, so that variances of different size count alike
+    _, gradient, curvature, vectors = _relative(search)
+    predicted = _newton_decrease(gradient, curvature, vectors)
     gradient_norm = float(np.abs(at.gradient).max(initial=0.0))
     singular = any(
         (singular_values(f[part, part]) < SINGULAR).any()
         for t, f in zip(search.objective.templates, at.factors, strict=True)
         for part in t.parts
     )
-    # curvature per relative change, so that variances of different size count alike
-    unit = np.maximum(1.0, _row_lengths(search))
-    curvature = values
-    if (unit > 1.0).any():
-        curvature, _ = eigh(search.hessian * np.multiply.outer(unit, unit))
     scale = max(1.0, float(curvature.max(initial=0.0)))
     noise = at.profile.rounding
-    if predicted > max(1e-6, 1e-11 * abs(at.value), 10.0 * noise):
+    if predicted > max(1e-6, 1e-11 * abs(at.value), noise):
         verdict = "not converged"
     elif singular:
         verdict = "boundary optimum"
-    elif len(values) and curvature[0] < max(1e-7 * scale, FLAT):
+    elif len(curvature) and curvature[0] < max(1e-7 * scale, FLAT):
         verdict = "not identified"
     else:
         verdict = "optimum"

@@ -58,6 +58,10 @@ def f_probability(statistic: Any, num_df: Any, den_df: Any) -> Array:
     return np.asarray(fdtrc(num_df, den_df, statistic), dtype=np.float64)
 
 
+# degrees of freedom below which every statistic is expected
+NO_DF = 1e-12
+
+
 def chi2_probability(statistic: Any, df: Any) -> Array:
     """Upper tail of the chi-squared distribution."""
     from scipy.special import chdtrc
@@ -80,6 +84,8 @@ def t_tails(statistic: float, df: float) -> float:
     """
     if not (math.isfinite(statistic) and df > 0.0):
         return 0.0 if math.isinf(statistic) and df > 0.0 else math.nan
+    if df < NO_DF:
+        return 1.0
     total = df + statistic * statistic
     x, rest = df / total, statistic * statistic / total
     if x > (0.5 * df + 1.0) / (0.5 * df + 2.5):

@@ -27,6 +27,8 @@ REFINE = 1e-3
 CONSTANT_NAME = "Intercept"
 # mean squares between these were summed without underflow or overflow
 MODEST = (1e-200, 1e200)
+# rows orthogonalised together against those before them
+PANEL = 64
 # squares of numbers beyond these are not representable
 LARGEST, SMALLEST = 1e150, 1e-150
 
@@ -148,7 +150,7 @@ def _smallest_residual(gram: Array) -> float:
 
 
 def _orthogonalise(rows: Array, weights: Array | None, magnitudes: Array) -> tuple[Array, Array]:
-    """Gram-Schmidt, each column twice, in order; dependent columns go.
+    """Rows without those that earlier ones determine, orthogonal.
 
     Returns
     -------
@@ -156,24 +158,48 @@ def _orthogonalise(rows: Array, weights: Array | None, magnitudes: Array) -> tup
     combine : ndarray of shape (c_old, c_new)
         Old rows as combinations of the new: ``old = combine @ new``.
     """
-    size = len(rows)
-    combine = np.zeros((size, size))
     total = float(rows.shape[1] if weights is None else weights.sum())
-    kept = rows
-    count = 0
-    for j in range(size):
-        row = rows[j].copy()
-        for _ in range(2):
-            weighted = row if weights is None else row * weights
-            share = kept[:count] @ weighted / total
-            row -= share @ kept[:count]
-            combine[j, :count] += share
-        norm = math.sqrt(float((row if weights is None else row * weights) @ row) / total)
-        if norm <= DEPENDENT * magnitudes[j]:
-            continue
-        combine[j, count] = norm
-        if kept is rows and count < j:
-            kept = rows.copy()
-        kept[count] = row / norm
-        count += 1
-    return kept[:count].copy(), combine[:, :count]
+    root = np.sqrt((1.0 if weights is None else weights) / total)
+    scaled, combine, _ = independent(rows * root, DEPENDENT * magnitudes)
+    return scaled / root, combine
+
+
+def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
+    """Gram and Schmidt's method, each row twice, in order and in panels; dependent rows go.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (size, n)
+    least : ndarray of shape (size,)
+        Length of what earlier rows leave of a row, up to which they determine it.
+
+    Returns
+    -------
+    orthonormal : ndarray of shape (k, n)
+    combine : ndarray of shape (size, k)
+        ``rows = combine @ orthonormal``.
+    kept : list of int
+        The rows that earlier ones do not determine.
+    """
+    size = len(rows)
+    out, combine = np.empty(rows.shape), np.zeros((size, size))
+    kept: list[int] = []
+
+    for start in range(0, size, PANEL):
+        panel, before = rows[start : start + PANEL].copy(), len(kept)
+        for _ in range(2):  # against all panels before, at the speed of a matrix product
+            shares = panel @ out[:before].T
+            panel -= shares @ out[:before]
+            combine[start : start + PANEL, :before] += shares
+        for i, row in enumerate(panel):
+            for _ in range(2):  # against what this panel has added
+                share = out[before : len(kept)] @ row
+                row -= share @ out[before : len(kept)]
+                combine[start + i, before : len(kept)] += share
+            norm = math.sqrt(float(row @ row))
+            if norm <= least[start + i]:
+                continue
+            combine[start + i, len(kept)] = norm
+            np.divide(row, norm, out=out[len(kept)])
+            kept.append(start + i)
+    return out[: len(kept)].copy(), combine[:, : len(kept)], kept

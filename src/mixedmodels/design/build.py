@@ -26,7 +26,12 @@ from mixedmodels.design.levels import Factor
 from mixedmodels.errors import DataError, FormulaError, MixedModelsError
 from mixedmodels.formula.functions import CONTEXT, evaluate
 from mixedmodels.formula.terms import Expression, ParsedFormula
+from mixedmodels.memory import check_memory
 
+# terms that are not bare columns, and columns of a fixed part or of the left side of a bar
+MOST_TERMS, MOST_COLUMNS = 3_000, 10_000
+# columns up to which there may be more than rows: empty cells of factors are dropped one by one
+MANY_COLUMNS = 1_500
 # our rendering of a sum of bare columns
 BARE = re.compile("[01](?: [+] `[^`]+`)*")
 
@@ -159,7 +164,7 @@ def build_design(formula: ParsedFormula, columns: Columns) -> tuple[Design, Rows
     """
     weights, weight_scale = _weights(columns)
     sources = {formula.fixed: None} | {term.columns: None for term in formula.random}
-    matrices, specs = _matrices(tuple(sources), columns, formula.labels)
+    matrices, specs = _matrices(tuple(sources), columns, formula)
     offset = total_offset(formula, columns)
     y = _response(formula, columns, offset)
     design, base, scaled, codes = assemble_design(
@@ -323,9 +328,10 @@ Matrices = dict[str, tuple[Sequence[Array] | Array, tuple[str, ...]]]
 
 
 def _matrices(
-    sources: Sequence[str], columns: Columns, labels: Mapping[str, str]
+    sources: Sequence[str], columns: Columns, formula: ParsedFormula
 ) -> tuple[Matrices, dict[str, ModelSpec]]:
     """Columns, their names and the spec of each source."""
+    labels, categorical = formula.labels, formula.categorical
     matrices: Matrices = {}
     specs: dict[str, ModelSpec] = {}
     table: pd.DataFrame | None = None
@@ -339,10 +345,59 @@ def _matrices(
             continue
         if table is None:
             table = covariate_table(columns)
+        check_width(source, columns, categorical)
         values, spec = evaluate_source(source, table, labels)
         matrices[source] = values.T, column_names(spec, labels)
         specs[source] = spec
     return matrices, specs
+
+
+def check_width(source: str, columns: Columns, categorical: Sequence[str]) -> None:
+    """Refuse, before any memory is taken, what makes too many dense columns.
+
+    Raises
+    ------
+    FormulaError
+        Too many terms, or too many columns of one.
+    MemoryLimitError
+    """
+    if source.count(" + ") > MOST_TERMS:
+        raise FormulaError(
+            f"the formula has more than {MOST_TERMS:,} terms that are not plain columns of "
+            "numbers; compute them as columns of the data, whose names may then be joined by +"
+        )
+    levels = {name: len(factor.levels) for name, factor in columns.factors.items()}
+    for name in categorical:
+        if name in columns.numbers:
+            levels[name] = len(np.unique(columns.numbers[name]))
+    if not levels:
+        return
+    total, worst, most = 0.0, "", 0.0
+    for term in _formula(source):
+        width, names = 1.0, []
+        for factor in term.factors:
+            name = _factor_name(str(factor), levels)
+            width *= max(1, levels.get(name, 2) - 1)
+            names += [name] if name in levels else []
+        total += width
+        if width > most:
+            most, worst = width, ":".join(names)
+    made = (
+        f"the factors make {total:,.0f} dense columns of {columns.n:,} rows, {most:,.0f} of them "
+        f"in '{worst}'. Make it a grouping factor, (1 | {worst}), or join levels"
+    )
+    if total > MOST_COLUMNS or total > max(MANY_COLUMNS, columns.n):
+        raise FormulaError(made)
+    check_memory(8.0 * 3.0 * total * columns.n, made)
+
+
+def _factor_name(code: str, levels: Mapping[str, int]) -> str:
+    """The column with levels that a factor of formulaic reads."""
+    bare = code.strip("`")
+    if bare in levels:
+        return bare
+    read = re.findall("`([^`]+)`", code) + re.findall(r"[(]([A-Za-z_.][\w.]*)", code)
+    return next((name for name in read if name in levels), "")
 
 
 def source_columns(formula: ParsedFormula, columns: Columns) -> Matrices:
@@ -354,7 +409,7 @@ def source_columns(formula: ParsedFormula, columns: Columns) -> Matrices:
         A part that formulaic cannot evaluate.
     """
     sources = {formula.fixed: None} | {term.columns: None for term in formula.random}
-    return _matrices(tuple(sources), columns, formula.labels)[0]
+    return _matrices(tuple(sources), columns, formula)[0]
 
 
 def _bare_numbers(source: str, columns: Columns) -> tuple[str, ...] | None:

@@ -105,16 +105,20 @@ def _nested(
     within = [
         _sandwich(left[z], sums, columns)[:, :, inverse]
         for left, z, sums, columns, inverse in zip(
-            lefts, used, moments.within.levels, stage_columns, inverses, strict=True
+            lefts[1:],
+            used[1:],
+            moments.within.levels,
+            stage_columns[1:],
+            inverses[1:],
+            strict=True,
         )
     ]
     centred = CentredBlocks(
         stages,
         cross,
+        np.ascontiguousarray(times(stage_columns[0].T, moments.within.parts)[:, :, inverses[0]]),
         within,
         right.T @ moments.within.cross @ right,
-        (stage_columns[0].T @ moments.within.means)[:, inverses[0]],
-        moments.within.counts[inverses[0]],
     )
     return centred, orders
 

@@ -1,16 +1,17 @@
-"""Nested factors whose first elimination works about level means: no digit lost to large groups.
+"""Nested factors whose first elimination works on rows' own directions: no digit is lost to groups.
 
 Totals such as y'y hold the squared distances between groups, and the residual sum of squares is
 what is left after their elimination: with groups 10**5 residual standard deviations apart, ten of
-sixteen digits are gone. Here a level's rows are split into their mean and the rest. With W the
-products about the mean, m the means, n the count and K = Lambda (I + Lambda' W_zz Lambda)^-1
-Lambda', minimising over the level's effects gives
+sixteen digits are gone. Here the rows of each level of the finest factor are split at row level
+into what its own columns Z = Q R span, C = Q'[Z X y], and the rest, of products W. With A = R
+Lambda = U s V' (singular values),
 
-    h = K m_z,   s = 1 / n + m_z' h,   r = m - W_.z h
-    [X y]' V^-1 [X y] = W - W_.z K W_z. + r r' / s
-    Z' V^-1 [X y]     = W_z. - W_zz K W_z. + r_z r' / s
+    [X y]' V^-1 [X y]     = W + C' (I + A A')^-1 C,   (I + A A')^-1 = U (1 + s**2)^-1 U'
+    Omega^-1 Lambda' Z'.. = V s (1 + s**2)^-1 U' C
+    log|Omega|            = sum of log(1 + s**2)
 
-in which nothing large is subtracted (Sherman and Morrison's formula, the between part added last).
+in which nothing large is subtracted and no product Z'Z is formed (Golub and Van Loan 2013, Matrix
+Computations, section 6.1, for the same cure of ridge regression).
 """
 
 from __future__ import annotations
@@ -20,67 +21,79 @@ from collections.abc import Sequence
 import numpy as np
 
 from mixedmodels.arrays import Array
-from mixedmodels.likelihood.nested import (
-    NestedBlocks,
-    Reduced,
-    Stage,
-    after_stage,
-    solve_levels,
-)
+from mixedmodels.likelihood.nested import NestedBlocks, Reduced, Stage
 
 
 class CentredBlocks(NestedBlocks):
-    """Cross-products of nested factors, with those about the finest factor's level means.
+    """Cross-products of nested factors, the finest factor's columns kept apart at row level.
 
     Parameters
     ----------
     stages, cross
         As for `NestedBlocks`.
-    within : sequence of ndarray of shape (q, q + D, n_levels)
-        Like the stages' ``g``, about the means.
+    parts : ndarray of shape (z, q + D, n_levels)
+        ``Q' [Z | later columns]`` of each level of the finest factor.
+    within : sequence of ndarray of shape (q, D, n_levels)
+        Like the ``g`` of the coarser factors' stages, of what the finest factor's columns leave.
     within_cross : ndarray of shape (w, w)
-    means : ndarray of shape (q + D, n_levels)
-        Of the finest factor's own and later columns.
-    counts : ndarray of shape (n_levels,)
     """
 
     def __init__(
         self,
         stages: Sequence[Stage],
         cross: Array,
+        parts: Array,
         within: Sequence[Array],
         within_cross: Array,
-        means: Array,
-        counts: Array,
     ) -> None:
         super().__init__(stages, cross)
-        self.within, self.within_cross = list(within), within_cross
-        self.means, self.counts = means, counts
+        self.parts, self.within, self.within_cross = parts, list(within), within_cross
 
     def reduce(self, factors: Sequence[Array]) -> Reduced:
-        """Eliminate the finest factor about its means, the others as they come."""
+        """Eliminate the finest factor by its own directions, the others as they come."""
         factor, w = factors[0], self.cross.shape[0]
-        p, v, logdet = solve_levels(self.stages[0].g, factor)
-        q = p.shape[0]
-        extended = np.concatenate([self.within[0], self.means[:q, None]], axis=1)
-        p_in, v_in, _ = solve_levels(extended, factor)
-        after_in = after_stage(extended, p_in, v_in)
-        effect = factor @ v_in[:, -1]
-        spread = 1.0 / self.counts + np.einsum("al,al->l", self.means[:q], effect)
-        distance = self.means - np.einsum("adl,al->dl", self.within[0], effect)
-        share = distance / spread
-        after = after_in[:, :-1] + after_in[:, -1:] * share
+        q = len(factor)
+        own = self.parts[:, :q]
+        left, values, right = _singular(np.einsum("zal,ab->lzb", own, factor))
+        turned = np.einsum("lzk,zdl->kdl", left, self.parts)
+        share = turned / (1.0 + np.square(values))[:, None]
+        size = len(right)
+        scale = values[:size, None]
+        p = np.einsum("kal,kdl->adl", right, scale * turned[:size])
+        v = np.einsum("kal,kdl->adl", right, scale * share[:size])
+        after = np.einsum("zal,zdl->adl", own, np.einsum("lzk,kdl->zdl", left, share))
 
         g_list, offset = [self.stages[0].g], q
         for j in range(1, len(self.stages)):
             stop = offset + self.stages[j].g.shape[0]
-            kept = distance[offset:stop, None] * share[offset:]
-            kept -= np.einsum("qal,qbl->abl", p_in[:, offset:stop], v_in[:, offset:-1])
-            g_list.append(self.within[j] + self.within_coarser(kept, 0, j))
+            kept = np.einsum("kal,kbl->abl", turned[:, offset:stop], share[:, offset:])
+            g_list.append(self.within[j - 1] + self.within_coarser(kept, 0, j))
             offset = stop
-        between = distance[-w:] @ share[-w:].T
-        explained = np.matmul(p_in[:, -w - 1 : -1], v_in[:, -w - 1 : -1].transpose(0, 2, 1)).sum(0)
-        cross = self.within_cross + between - explained
-        total = float(self.within_cross[-1, -1] + between[-1, -1])
-        first = Reduced(logdet, cross, [p], [v], g_list, [after], total)
+        cross = self.within_cross + np.einsum("kal,kbl->ab", turned[:, -w:], share[:, -w:])
+        logdet = float(np.log1p(np.square(values)).sum())
+        first = Reduced(logdet, cross, [p], [v], g_list, [after], float(cross[-1, -1]))
         return self._eliminate(factors, first)
+
+
+def _singular(matrices: Array) -> tuple[Array, Array, Array]:
+    """Singular value decomposition of each level's matrix.
+
+    Parameters
+    ----------
+    matrices : ndarray of shape (n_levels, z, q)
+
+    Returns
+    -------
+    left : ndarray of shape (n_levels, z, z)
+    values : ndarray of shape (z, n_levels)
+        Zero beyond the q-th.
+    right : ndarray of shape (min(z, q), q, n_levels)
+    """
+    n_levels, z, q = matrices.shape
+    if z == q == 1:
+        return np.ones((n_levels, 1, 1)), matrices[:, 0].T.copy(), np.ones((1, 1, n_levels))
+    left, values, right = np.linalg.svd(matrices, full_matrices=True)
+    size = min(z, q)
+    padded = np.zeros((z, n_levels))
+    padded[:size] = values.T
+    return left, padded, right[:, :size].transpose(1, 2, 0)

@@ -144,7 +144,11 @@ class Objective:
         value = reduced.logdet + nu * (1.0 + math.log(2.0 * math.pi * r2 / nu))
         if self.reml:
             value += logdet_x
-        rounding = EPSILON * (abs(value) + nu * reduced.total / r2)
+        # the last: condition of X'V^-1X, columns scaled, as in covariates that vary between groups
+        # only and are seen beside others (van der Sluis 1969, Numer. Math. 14, 14-23)
+        rounding = EPSILON * (
+            abs(value) + nu * reduced.total / r2 + nu * float(np.diag(cross)[:p] @ np.diag(vcov))
+        )
         return Profile(value, coefs, r2, vcov, rounding)
 
     def hessian(self, at: Evaluation) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array, solve_upper
-from mixedmodels.design.basis import DEPENDENT
+from mixedmodels.design.basis import DEPENDENT, independent
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataError, DataWarning, warn
 from mixedmodels.likelihood.assembly import make_blocks, renew_crossed
@@ -159,22 +159,20 @@ def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
     """Orthogonal columns spanning X; later columns that earlier ones determine are dropped."""
     in_metric = root @ design.x_recipe
     lengths = np.linalg.norm(in_metric, axis=0)
-    kept = [j for j in range(in_metric.shape[1]) if lengths[j] > 0]
-    relations = [(j, "0") for j in range(in_metric.shape[1]) if lengths[j] == 0]
-    while True:
-        orthogonal, upper = np.linalg.qr(in_metric[:, kept])
-        size = upper.shape[0]
-        small = np.flatnonzero(np.abs(np.diag(upper)) <= DEPENDENT * lengths[kept[:size]])
-        if len(small):
-            at = int(small[0])
-        elif size < len(kept):
-            at = size
-        else:
-            break
-        weights = solve_upper(upper[:at, :at], upper[:at, at]) if at else np.empty(0)
-        names = [design.x_names[kept[i]] for i in range(at)]
-        relations.append((kept[at], _relation(weights, names)))
-        kept.pop(at)
+    kept = np.flatnonzero(lengths > 0).tolist()
+    relations = [(j, "0") for j in np.flatnonzero(lengths == 0).tolist()]
+    orthogonal, upper = np.linalg.qr(in_metric[:, kept])
+    small = np.abs(np.diag(upper)) <= DEPENDENT * lengths[kept[: len(upper)]]
+    if small.any() or len(upper) < len(kept):
+        rows, combine, places = independent(in_metric[:, kept].T, DEPENDENT * lengths[kept])
+        dropped = sorted(set(range(len(kept))) - set(places))
+        orthogonal, upper = rows.T, combine[places].T
+        names = [design.x_names[kept[i]] for i in places]
+        for i in dropped:
+            at = int(np.searchsorted(places, i))
+            weights = solve_upper(upper[:at, :at], combine[i, :at]) if at else np.empty(0)
+            relations.append((kept[i], _relation(weights, names[:at])))
+        kept = [kept[i] for i in places]
     p = len(kept)
     if p >= n:
         raise DataError(

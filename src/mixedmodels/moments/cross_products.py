@@ -55,24 +55,23 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """The same sums about the level means of the first grouping factor.
+    """The same sums, the columns of the first grouping factor kept apart in each of its levels.
 
     They keep the digits that totals lose where groups differ by thousands of residual standard
     deviations. They are taken in a second pass, only when the first fit shows the need.
 
     Attributes
     ----------
-    counts : ndarray of shape (n_levels,)
-        Sum of the prior weights of each level.
-    means : ndarray of shape (c + 1, n_levels)
-        Weighted means of the base columns and, last, the response.
+    parts : ndarray of shape (z, c + 1, n_levels)
+        With Q the orthonormal columns that span, in a level, the base columns that the first
+        factor uses: products of Q with the base columns and, last, the response.
     cross : ndarray of shape (c + 1, c + 1)
+        Products of what Q leaves of the columns.
     levels : tuple of ndarray of shape (z, c + 1, n_levels)
-        Products of the columns less their means, in total and per level of every factor.
+        The same per level of each later factor.
     """
 
-    counts: Array
-    means: Array
+    parts: Array
     cross: Array
     levels: tuple[Array, ...]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array, cross_products
+from mixedmodels.design.basis import DEPENDENT
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.grouping import observed
 from mixedmodels.memory import check_memory
@@ -59,8 +60,10 @@ def _check_size(design: Design, width: int) -> None:
         return
     worst = design.groups[int(np.argmax(sizes))]
     n_columns = sum(len(term.names) for term in worst.terms)
+    # the exact Hessian of a single factor sums products of four columns
+    quartic = 3.0 * float(n_columns) ** 4 if len(design.groups) == 1 else 0.0
     check_memory(
-        8.0 * COPIES * sum(sizes),
+        8.0 * (COPIES * sum(sizes) + quartic),
         f"'{worst.name}' has {len(worst.levels):,} levels, each with products of {n_columns} "
         f"random and {width} columns in all. Use fewer columns in its terms, such as "
         f"(1 | {worst.name}), fewer levels, or a machine with more memory",
@@ -68,23 +71,47 @@ def _check_size(design: Design, width: int) -> None:
 
 
 def collect_within(design: Design, rows: Rows) -> Within:
-    """Cross-products about the level means of the first grouping factor: a second pass."""
+    """Cross-products apart from the first grouping factor's own columns: a second pass.
+
+    Gram and Schmidt's method in every level at once, twice for each column.
+    """
     columns = np.vstack([rows.base, rows.y])
-    weights = rows.weights
+    if rows.weights is not None:
+        columns *= np.sqrt(rows.weights)
     codes, n_levels = rows.codes[0], len(design.groups[0].levels)
-    counts = np.bincount(codes, weights=weights, minlength=n_levels).astype(np.float64)
-    means = np.empty((len(columns), n_levels))
-    for i, column in enumerate(columns):
-        product = column if weights is None else column * weights
-        means[i] = np.bincount(codes, weights=product, minlength=n_levels) / counts
-        columns[i] -= means[i][codes]
-    # the constant is its own mean, to the last digit
-    means[0], columns[0] = 1.0, 0.0
+    uses = design.groups[0].uses
+    parts = np.zeros((len(uses), len(columns), n_levels))
+    directions: list[Array] = []
+
+    def take_out(b: int) -> None:
+        """Remove from a column what the directions so far explain of it."""
+        for _ in range(2):
+            for k, direction in enumerate(directions):
+                along = np.bincount(codes, direction * columns[b], n_levels)
+                columns[b] -= along[codes] * direction
+                parts[k, b] += along
+
+    for i, a in enumerate(uses):
+        whole = _lengths(columns[a], codes, n_levels)
+        take_out(int(a))
+        left = _lengths(columns[a], codes, n_levels)
+        left[left <= DEPENDENT * whole] = 0.0
+        parts[i, a] = left
+        inverse = np.divide(1.0, left, out=np.zeros(n_levels), where=left > 0)
+        directions.append(columns[a] * inverse[codes])
+        columns[a] = 0.0
+    for b in np.setdiff1d(np.arange(len(columns)), uses):
+        take_out(int(b))
     levels = tuple(
-        level_sums(columns, weights, c, len(group.levels), group.uses, counted=False)
-        for c, group in zip(rows.codes, design.groups, strict=True)
+        level_sums(columns, None, c, len(group.levels), group.uses, counted=False)
+        for c, group in zip(rows.codes[1:], design.groups[1:], strict=True)
     )
-    return Within(counts, means, cross_products(columns, weights), levels)
+    return Within(parts, cross_products(columns, None), levels)
+
+
+def _lengths(column: Array, codes: NDArray[np.int64], n_levels: int) -> Array:
+    """Length of a column in each level."""
+    return np.sqrt(np.bincount(codes, column * column, n_levels))
 
 
 def level_sums(
