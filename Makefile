@@ -17,7 +17,7 @@ test: $(VENV)/.test system
 	$(BIN)/mypy
 	$(SITE)
 	# two workers, each with one linear-algebra thread
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -ra
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -ra
 
 # The same tests with every library at its lower bound (pandas 2, NumPy 1), in an environment of its own;
 # without what tests other programs, pages or speed.
@@ -50,6 +50,7 @@ demo: $(VENV)/.demo
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m benchmarks growth)
+	$(if $(ARGS),,$(BIN)/python -m benchmarks engines)
 	$(if $(ARGS),,$(BIN)/python -m benchmarks inference)
 
 calibration: $(VENV)/.bench

@@ -109,7 +109,7 @@ def ask(
     table = open_table(data, connection)
     check_files(data, [*plan.keys, *numeric, *([weights] if weights else [])])
     engine = engine_of(table)
-    share = None if connection is None else connection.query_progress
+    share = getattr(connection, "query_progress", None)  # which old versions have not
     with query_line(engine, share, progress=progress) as say, asking(engine):
         say("missing values")
         source = _Source.of(table, plan, numeric, weights)
