@@ -194,7 +194,7 @@ def columns(table: Table, name: int = NAME) -> list[list[str]]:
 def _table_lines(table: Table) -> list[str]:
     """The table as lines; names give way where it would be too wide, then it goes on below."""
     header = [clean(head) for head in table.header]
-    for name in (NAME, 28, 20, 14, 10):
+    for name in (NAME, *range(28, 9, -1)):
         body = columns(table, name)
         widths = [
             max(map(width, (head, *column))) for head, column in zip(header, body, strict=True)
