@@ -25,6 +25,16 @@ SOURCES = {
     "TimeCorrelations": "correlations (of mm.time_correlations)",
     "TrajectoryClusters": "clusters (of mm.cluster_trajectories)",
 }
+# what lmerTest, emmeans and lme4 call a choice of ours
+IN_R = {
+    "lme4": "none",
+    "asymptotic": "none",
+    "bonf": "bonferroni",
+    "trt.vs.ctrl1": "trt.vs.ctrl",
+    "deviance": "pearson",  # of a normal response these are the same
+    "working": "response",
+    "lrt": "chisq",
+}
 
 
 class Kind(NamedTuple):
@@ -59,8 +69,8 @@ def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> N
                 raise _refusal(f"{function.__name__}(): {name}", kind, value)
 
 
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    """Refuse what is not among the choices.
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return the choice that a text names (see `spelled`); refuse what is not among them.
 
     Raises
     ------
@@ -69,9 +79,25 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     ModelError
         A text that is not among the choices; a near miss is suggested.
     """
-    kind = _one_of(tuple(choices))
-    if not kind.allows(value):
+    kind, found = _one_of(tuple(choices)), spelled(value, choices)
+    if not kind.allows(found):
         raise _refusal(name, kind, value)
+    return str(found)
+
+
+def spelled(value: Any, choices: Sequence[str]) -> Any:
+    """A choice in our spelling: whatever its case, and by the name that R has for it.
+
+    Examples
+    --------
+    >>> spelled("Kenward-Roger", ("satterthwaite", "kenward-roger"))
+    'kenward-roger'
+    """
+    if not isinstance(value, str) or value in choices:
+        return value
+    name = value.casefold().replace("_", "-")
+    name = IN_R.get(name, name)
+    return next((c for c in choices if c.casefold().replace("_", "-") == name), value)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -49,14 +49,14 @@ class Family:
     n_means: int
 
 
-def check_adjustment(adjust: str) -> None:
-    """Refuse an unknown method.
+def check_adjustment(adjust: str) -> str:
+    """Return the method in our spelling; refuse an unknown one.
 
     Raises
     ------
     ModelError
     """
-    check_choice("adjust", adjust, ADJUSTMENTS)
+    return check_choice("adjust", adjust, ADJUSTMENTS)
 
 
 def p_values(family: Family, adjust: str) -> Array:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import check_arguments, spelled
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ArgumentError, DataWarning, ModelError, warn
@@ -88,6 +88,7 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     0     L  4   960.93        0.00
     1     I  3  1445.82      484.89
     """
+    ic = spelled(ic, get_args(Criterion))
     check_arguments(aictab, locals())
     ranking = rank(models, ic, "aictab")
     order = np.argsort(ranking.values, kind="stable")

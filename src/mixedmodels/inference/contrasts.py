@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedmodels.arguments import suggestion
+from mixedmodels.arguments import spelled, suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 
@@ -136,6 +136,12 @@ ALL_PAIRS = ("pairwise", "revpairwise")
 def default_adjustment(method: Any) -> str:
     """The adjustment that goes with a family."""
     return FAMILIES[method][1] if isinstance(method, str) and method in FAMILIES else "none"
+
+
+def family_name(method: Any) -> Any:
+    """A family in our spelling; ``"tukey"`` is all pairs, as in R. Coefficients stay."""
+    found = spelled(method, tuple(FAMILIES))
+    return "pairwise" if isinstance(found, str) and found.casefold() == "tukey" else found
 
 
 def make_contrasts(method: Any, names: Sequence[str], sign: str, ref: int | str) -> Contrasts:

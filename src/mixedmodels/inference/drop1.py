@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, check_choice
+from mixedmodels.arguments import check_arguments, check_choice, spelled
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
@@ -103,9 +103,10 @@ def drop1(
     2  I(time^2)        10  903.76      61.41   1
     3     treatm         7  836.49       0.14   4
     """
+    test = spelled(test, TESTS)
     check_arguments(drop1, locals())
     kind = test or ("Chisq" if m.has_random and not m.reml else "F")
-    check_choice("ddf", ddf, DDF[:2])
+    ddf = check_choice("ddf", ddf, DDF[:2])
     recipes = _recipes(m, scope)
     if kind == "F":
         return table_of(m, [(term, _contrasts(m, *left)) for term, left in recipes.items()], ddf)

@@ -15,7 +15,12 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
 from mixedmodels.inference.adjust import Family, check_adjustment, critical_values, p_values
-from mixedmodels.inference.contrasts import ALL_PAIRS, default_adjustment, make_contrasts
+from mixedmodels.inference.contrasts import (
+    ALL_PAIRS,
+    default_adjustment,
+    family_name,
+    make_contrasts,
+)
 from mixedmodels.inference.emm_report import html_page, text_page
 from mixedmodels.inference.estimates import Estimates, estimates, joint_test
 from mixedmodels.inference.grid_variables import Variable, nesting
@@ -234,6 +239,7 @@ class EmmGrid:
         check_arguments(EmmGrid.contrasts, locals())
         level = self.level if level is None else level
         check_level(level)
+        method = family_name(method)
         adjust = _adjustment(method, adjust)
         groups, inner = self._groups(by)
         # only differences of logarithms have a meaning on the response's scale: they are ratios
@@ -406,7 +412,7 @@ def _adjustment(method: Any, adjust: str | None) -> str:
     """The adjustment to use."""
     if adjust is None:
         return default_adjustment(method)
-    check_adjustment(adjust)
+    adjust = check_adjustment(adjust)
     if adjust == "tukey" and not (isinstance(method, str) and method in ALL_PAIRS):
         warn(
             "adjust='tukey' is for all pairs of means; 'sidak' was used for these contrasts",

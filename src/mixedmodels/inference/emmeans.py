@@ -17,7 +17,12 @@ from mixedmodels.inference.emm_grid import EmmGrid
 from mixedmodels.inference.emm_report import value_text
 from mixedmodels.inference.estimates import check_ddf, estimates
 from mixedmodels.inference.grid_variables import terms_of, unknown_name
-from mixedmodels.inference.reference_grid import Averages, ReferenceGrid, reference_grid
+from mixedmodels.inference.reference_grid import (
+    WEIGHTS,
+    Averages,
+    ReferenceGrid,
+    reference_grid,
+)
 from mixedmodels.inference.response_scale import Scale, response_scale, transformation
 from mixedmodels.model.predict import check_level
 from mixedmodels.model.record import Fit
@@ -121,7 +126,7 @@ def emmeans(
     check_arguments(emmeans, locals())
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     scale = _scale(plan.fit, type)
-    averages = plan.grid.averages([*plan.specs, *plan.by], weights)
+    averages = plan.grid.averages([*plan.specs, *plan.by], plan.weights)
     column = "emmean" if scale is None else "response"
     return plan.table(averages, column, "Estimated marginal means", scale)
 
@@ -184,7 +189,7 @@ def emtrends(
         raise ModelError(
             f"var={var!r} is a factor: it has no slope; use mm.emmeans() for its means"
         )
-    averages = plan.grid.slopes([*plan.specs, *plan.by], weights, var)
+    averages = plan.grid.slopes([*plan.specs, *plan.by], plan.weights, var)
     return plan.table(averages, f"{var}_trend", f"Slopes in {var}", None, var)
 
 
@@ -203,9 +208,9 @@ class _Plan:
         level: float,
         weights: str,
     ) -> None:
-        check_ddf(ddf)
         check_level(level)
-        self.fit, self.ddf, self.level, self.weights = model, ddf, level, weights
+        self.fit, self.ddf, self.level = model, check_ddf(ddf), level
+        self.weights = check_choice("weights", weights, WEIGHTS)
         self.grid = reference_grid(model, at)
         self.at = frozenset(at or ())
         self.specs, self.by = _with_outer(self.grid, *_names(self.grid, specs, by))
@@ -283,7 +288,7 @@ class _Plan:
 
 
 def _scale(fit: Fit, kind: str) -> Scale | None:
-    check_choice("type", kind, ("link", "response"))
+    kind = check_choice("type", kind, ("link", "response"))
     return response_scale(fit) if kind == "response" else None
 
 

@@ -42,14 +42,14 @@ class Estimates:
     rows: Array
 
 
-def check_ddf(ddf: str) -> None:
-    """Refuse an unknown method.
+def check_ddf(ddf: str) -> str:
+    """Return the method in our spelling; refuse an unknown one.
 
     Raises
     ------
     ModelError
     """
-    check_choice("ddf", ddf, DDF)
+    return check_choice("ddf", ddf, DDF)
 
 
 def estimates(fit: Fit, linear: Array, offset: Array, ddf: str) -> Estimates:

@@ -268,7 +268,7 @@ def fit_many(
         raise ModelError("give by= (columns of segments) or responses= (columns of outcomes)")
     if (by is not None and not len(by)) or (responses is not None and not len(responses)):
         raise ModelError("by= or responses= is empty: name a column")
-    check_choice("ddf", ddf, DDF)
+    ddf = check_choice("ddf", ddf, DDF)
     data = snapshot(data)
     options = Options(bool(reml), weights, offset, contrasts, ddf)
     if by is not None:

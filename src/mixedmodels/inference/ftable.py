@@ -38,14 +38,14 @@ def kind_of(given: object, fit: Fit) -> str:
     if given is None:
         return "III" if fit.has_random else "I"
     for number, kind in enumerate(KINDS, start=1):
-        if not isinstance(given, bool) and str(given) in (kind, str(number)):
+        if not isinstance(given, bool) and str(given).upper() in (kind, str(number)):
             return kind
     raise ModelError(f"type={given!r} is not known; use 'I', 'II' or 'III'")
 
 
 def f_table(fit: Fit, kind: str, ddf: str) -> Any:
     """F table of a fit; see `compare.anova`."""
-    check_choice("ddf", ddf, DDF[:2] if fit.has_random else DDF)
+    ddf = check_choice("ddf", ddf, DDF[:2] if fit.has_random else DDF)
     return table_of(fit, hypotheses(fit, kind), ddf)
 
 

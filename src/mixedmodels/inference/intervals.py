@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import narwhals as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import check_arguments, check_choice, spelled
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.inference import parameters
 from mixedmodels.inference.profile import LikelihoodProfile, profiled
 from mixedmodels.inference.satterthwaite import uncertainty
 from mixedmodels.model.fitted import FittedModel
-from mixedmodels.model.frames import standard_errors
+from mixedmodels.model.frames import DDF, standard_errors
 from mixedmodels.model.predict import check_level
 from mixedmodels.quantiles import chi2_quantile, t_two_sided, two_sided
 
@@ -111,6 +111,7 @@ def confint(
     4                  Intercept     7.360     7.082      7.639
     5                       time     0.278     0.260      0.296
     """
+    method = spelled(method, get_args(Method))
     check_arguments(confint, locals())
     check_level(level)
     if method == "wald":
@@ -122,6 +123,7 @@ def confint(
 
 
 def _wald(fit: FittedModel, level: float, wanted: list[int], ddf: str) -> Any:
+    ddf = check_choice("ddf", ddf, DDF)
     error, df = standard_errors(fit, ddf)
     exact = ddf != "none" or not fit.has_random
     reach = error * (t_two_sided(level, df) if exact else two_sided(level))

@@ -36,6 +36,7 @@ def fixef(fit: Fit) -> Any:
 def tidy(fit: Fit, ddf: str, level: float) -> Any:
     """Coefficient table; see `FittedModel.tidy`."""
     check_level(level)
+    ddf = check_choice("ddf", ddf, DDF)
     se, df = standard_errors(fit, ddf)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = fit.beta / se
@@ -67,7 +68,7 @@ def standard_errors(fit: Fit, ddf: str) -> tuple[Array, Array]:
     ModelError
         An unknown `ddf`.
     """
-    check_choice("ddf", ddf, DDF)
+    ddf = check_choice("ddf", ddf, DDF)
     p, se = len(fit.beta), np.sqrt(np.diag(fit.vcov))
     if not fit.has_random:
         return se, np.full(p, float(fit.df_resid))

@@ -49,8 +49,7 @@ def predict(
 ) -> Any:
     """Predict the response; see `FittedModel.predict`."""
     groups = chosen_groups(fit, random=random)
-    if new_levels not in ("error", "zero"):
-        raise ModelError(f"new_levels must be 'error' or 'zero', not {new_levels!r}")
+    check_choice("new_levels", new_levels, ("error", "zero"))
     if interval not in (None, "confidence", "prediction"):
         raise ModelError(f"interval must be None, 'confidence' or 'prediction', not {interval!r}")
     check_level(level)
@@ -399,11 +398,11 @@ KINDS = ("response", "marginal", "pearson", "scaled", "standardized", "studentiz
 
 def residuals(fit: Fit, kind: str = "response") -> Array:
     """Residuals of the rows used; see `FittedModel.residuals`."""
+    kind = check_choice("kind", kind, KINDS)
     if kind == "response":
         return fit.response - fit.fitted
     if kind == "marginal":
         return fit.response - fit.fixed_part
-    check_choice("kind", kind, KINDS)
     if kind in ("standardized", "studentized"):
         return studentised(fit, leverage(fit))[kind == "studentized"]
     return fit.pearson_residuals if kind == "pearson" else fit.pearson_residuals / fit.sigma

@@ -283,7 +283,7 @@ def tab_model(
     if len(heads) != len(fits):
         raise ModelError(f"tab_model got {len(heads)} names for {len(fits)} models")
     check_level(level)
-    check_choice("ddf", ddf, DDF)
+    ddf = check_choice("ddf", ddf, DDF)
     if isinstance(digits, bool) or not isinstance(digits, int) or digits < 1:
         raise ModelError(f"digits must be a whole number of at least 1, not {digits!r}")
     renamed = dict(labels or {})
