@@ -283,7 +283,7 @@ def test_single_fits_run_on_the_backend_of_the_user(backend: str) -> None:
             )
             with (
                 distributed.Client(
-                    n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+                    n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
                 ),
                 joblib.parallel_backend("dask"),
             ):
