@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -195,3 +196,11 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         mm.report(m, path=tmp_path / "no" / "report.html")
     with pytest.raises(TypeError, match="fitted models"):
         mm.report({"a": 1})
+
+
+def test_of_many_levels_some_are_drawn() -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(260), 3)
+    data = pd.DataFrame({"y": rng.normal(size=260)[g] + rng.normal(size=780), "g": g})
+    text = Page(mm.report(mm.lmer("y ~ 1 + (1 | g)", data)).html).text
+    assert "200 of 260 are drawn; m.ranef() lists them all." in " ".join(text.split())
