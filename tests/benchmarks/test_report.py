@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import figures, growth, report, run, slow
+from benchmarks import engines, figures, growth, report, run, slow
 from benchmarks.data import CASES
 from benchmarks.peers import PEERS
 
@@ -192,3 +193,40 @@ def test_growth_formula_has_q_columns() -> None:
     assert growth.columns_formula(4) == "y ~ 1 + (1 + x1 + x2 + x3 | g)"
     frame = growth.SERIES["columns"].build(4)
     assert list(frame) == ["y", "x1", "x2", "x3", "g"]
+
+
+def test_engines_keep_what_was_not_measured_again(tmp_path: Path) -> None:
+    def point(rows: int, seconds: float, date: str) -> dict[str, Any]:
+        return {
+            "engine": "duckdb", "rows": rows, "seconds": seconds, "cpu_seconds": seconds,
+            "fit_seconds": 1.0, "peak_mb": 1024.0, "limit": "3 GB", "file_mb": 512.0, "date": date,
+        }  # fmt: skip
+
+    def record(*points: dict[str, Any]) -> dict[str, Any]:
+        return {"environment": {"date": "today"}, "points": [*points]}
+
+    engines.write(record(point(1_000_000, 2.0, "old"), point(100_000_000, 200.0, "old")), tmp_path)
+    text, _ = engines.write(record(point(1_000_000, 1.0, "new")), tmp_path)
+    lines = text.read_text().splitlines()
+    assert (
+        "| DuckDB | 1,000,000 | 0.50 GB | 1.00 s | 1.00 s | 1.00 s | 1.00 GB | 3 GB | new |"
+        in lines
+    )
+    assert (
+        "| DuckDB | 100,000,000 | 0.50 GB | 200 s | 200 s | 1.00 s | 1.00 GB | 3 GB | old |"
+        in lines
+    )
+    assert "| DuckDB | 1.15 |" in lines  # log 200 over log 100
+
+
+def test_engines_data_are_the_same_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    frames = []
+    for name in ("a", "b"):
+        engines.write_file(str(tmp_path / name), 5_000)
+        frames.append(pd.read_parquet(tmp_path / name))
+    key = ["x", "y"]
+    first, second = (f.sort_values(key).reset_index(drop=True) for f in frames)
+    pd.testing.assert_frame_equal(first, second)
+    assert first["f"].nunique() == 4
+    assert abs(first["x"].std() - 1.0) < 0.05

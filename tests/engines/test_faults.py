@@ -208,7 +208,7 @@ def test_parts_and_integers_and_missing_values(engine: str) -> None:
 @every_engine
 def test_parts_in_any_number_and_order(tmp_path: Path, engine: str) -> None:
     results = []
-    for sizes, seed in (((297,), None), ((100, 10, 187), 1), ((50,) * 5 + (47,), 2)):
+    for sizes, seed in (((297,), None), ((50,) * 5 + (47,), 1)):
         frame = piglets() if seed is None else piglets().sample(frac=1.0, random_state=seed)
         ends = np.cumsum((0, *sizes))
         folder = tmp_path / str(len(sizes))

@@ -12,7 +12,7 @@ import pytest
 
 import mixedmodels as mm
 from mixedmodels.errors import DataError, MixedModelsWarning
-from tests.engines.tables import as_table, collected, every_engine, quiet, two_engines
+from tests.engines.tables import as_table, collected, quiet, two_engines
 
 FORMULAS = [
     "y ~ x*f + `z x` + (x | g)",
@@ -72,20 +72,6 @@ def same(m: Any, reference: Any, tolerance: float = 1e-8) -> None:
 def test_formulas(formula: str, options: dict[str, Any], engine: str) -> None:
     reference = fitted(formula, rows(), **options)
     same(fitted(formula, as_table(rows(), engine), **options), reference)
-
-
-@every_engine
-def test_engines(engine: str) -> None:
-    formula = FORMULAS[0]
-    table = as_table(rows(), engine)
-    reference = fitted(formula, rows(), weights="w", offset="o")
-    m = fitted(formula, table, weights="w", offset="o")
-    same(m, reference)
-    with quiet():
-        found = collected(m.predict(table)).sort_values("row")["prediction"]
-    np.testing.assert_allclose(
-        found.to_numpy(float), reference.predict(rows()).to_numpy(), atol=1e-10
-    )
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
