@@ -262,9 +262,9 @@ def check_names(wanted: Sequence[str], available: list[Any], what: str) -> None:
         parts = []
         for name in unknown:
             other_case = [text for text in texts if text.casefold() == str(name).casefold()]
-            near = other_case or get_close_matches(name, texts, n=2, cutoff=0.6)
+            near = other_case or get_close_matches(name[:300], texts, n=2, cutoff=0.6)
             meant = " or ".join(f"'{other}'" for other in near)
-            parts.append(f"'{name}'" + (f" (did you mean {meant}?)" if near else ""))
+            parts.append(f"'{_shorten(name)}'" + (f" (did you mean {meant}?)" if near else ""))
         raise DataError(
             f"{what} has no column{'s' if len(parts) > 1 else ''} {', '.join(parts)}; "
             f"its columns are: {_shorten(', '.join(texts))}"
@@ -277,7 +277,10 @@ def check_names(wanted: Sequence[str], available: list[Any], what: str) -> None:
 
 
 def _shorten(text: str, width: int = 300) -> str:
-    return text if len(text) <= width else text[:width].rpartition(",")[0] + ", ..."
+    if len(text) <= width:
+        return text
+    whole, comma, _ = text[:width].rpartition(",")
+    return f"{whole}, ..." if comma else f"{text[:width]}..."
 
 
 # --- checks and complete rows ---------------------------------------------------------------------

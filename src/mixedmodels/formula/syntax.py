@@ -36,6 +36,8 @@ BINDING = {
 }
 # Far above any real formula, far below the interpreter's recursion limit.
 DEEPEST = 60
+# arguments of one call
+WIDEST = 2000
 
 
 def read(text: str) -> tuple[Node, Node]:
@@ -153,6 +155,8 @@ class _Reader:
         self.calls += 1
         arguments: list[Argument] = []
         while not self.sees(")"):
+            if len(arguments) == WIDEST:
+                raise PlacedError(f"more than {WIDEST} arguments", self.token.at)
             arguments.append(self.argument())
             if not self.sees(","):
                 break
@@ -164,7 +168,7 @@ class _Reader:
         return Call(name.text, tuple(arguments), name.at)
 
     def argument(self) -> Argument:
-        first, second = self.tokens[self.place], self.tokens[self.place + 1 :][:1]
+        first, second = self.tokens[self.place], self.tokens[self.place + 1 : self.place + 2]
         named = first.kind == "name" and second and second[0].kind == "operator"
         if named and second[0].text == "=":
             self.place += 2
