@@ -239,8 +239,9 @@ def test_batches_leave_little_to_single_fits(monkeypatch: pytest.MonkeyPatch) ->
 
     def count(tasks, n_jobs):  # type: ignore[no-untyped-def]
         alone.append(sum(len(arguments[-2]) for _, arguments in tasks))
-        return iter(())
+        return real(tasks, 1)
 
+    real = module.in_jobs
     monkeypatch.setattr(module, "in_jobs", count)
     rng = np.random.default_rng(1)
     n = 300
@@ -254,7 +255,11 @@ def test_batches_leave_little_to_single_fits(monkeypatch: pytest.MonkeyPatch) ->
         warnings.simplefilter("ignore", SingularFitWarning)
         mm.fit_many(FORMULA, d, by="part")
         mm.fit_many("y ~ x + (x | g)", wide, responses=[c for c in wide if c.startswith("y")])
-    assert alone == [0, 0]
+        # a value that no frame can be read with leaves its own segment only
+        d.loc[d["part"] == 7, "y"] = np.inf
+        with pytest.warns(ConvergenceWarning, match="1 of 300"):
+            mm.fit_many(FORMULA, d, by="part")
+    assert alone == [0, 0, 1]
 
 
 # --- what goes through joblib ---------------------------------------------------------------------

@@ -378,10 +378,12 @@ def _segment_batches(
 ) -> Iterator[Part]:
     if options.ddf == "kenward-roger":
         return
+    # alone a segment says what is wrong with it
+    frame, ends = _without_infinite(frame, ends)
     try:
         columns, _ = read_columns(parsed, frame, options.weights, options.offset)
     except MixedModelsError:
-        return  # one segment may be at fault, and alone it says why
+        return
     table, response = tabulate(parsed, columns), response_of(parsed, columns)
     if table is None or response is None:
         return
@@ -391,6 +393,21 @@ def _segment_batches(
         response = response - table.offset
     reml = options.reml and bool(parsed.random)
     yield from fit_segments(table, np.arange(columns.n), ends, response, options.ddf, reml=reml)
+
+
+def _without_infinite(frame: Any, ends: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
+    """The rows of segments without infinite values; the others have no rows here."""
+    wrapped = nw.from_native(frame, eager_only=True)
+    floats = [name for name in wrapped.columns if wrapped[name].dtype.is_float()]
+    places = [np.flatnonzero(np.isinf(wrapped[name].to_numpy())) for name in floats]
+    infinite = np.concatenate([np.empty(0, np.intp), *places])
+    if not len(infinite):
+        return frame, ends
+    spoiled = np.zeros(len(ends) - 1, np.bool_)
+    spoiled[np.searchsorted(ends, infinite, side="right") - 1] = True
+    kept = np.repeat(~spoiled, np.diff(ends))
+    before = np.concatenate([[0], np.cumsum(kept)])
+    return wrapped[np.flatnonzero(kept)].to_native(), before[ends]
 
 
 def _outcomes(formula: str, data: Any, responses: list[str], options: Options) -> _Work:
