@@ -31,7 +31,7 @@ FLOORS = [
     ["optimize"],
     ["optimize_batch"],
     ["model.record"],
-    ["inference.parameters"],
+    ["inference.parameters", "model.estimable"],
     ["model.predict", "model.predict_table", "inference.satterthwaite"],
     ["inference.kenward_roger"],
     ["model.frames"],

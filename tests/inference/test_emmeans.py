@@ -17,7 +17,8 @@ from numpy.testing import assert_allclose
 
 import mixedmodels as mm
 from mixedmodels.inference.contrasts import make_contrasts
-from mixedmodels.inference.estimates import estimable, estimates
+from mixedmodels.inference.estimates import estimates
+from mixedmodels.model.estimable import estimable
 from tests.reference import data
 
 COLUMNS = ["emmean", "std_error", "df", "conf_low", "conf_high", "statistic", "p_value"]

@@ -158,3 +158,15 @@ def test_contrasts_of_a_factor_go_with_it() -> None:
     assert coded.term_names[2] == "treatm[S.1]"  # R's name of the coding
     assert coded.update(". ~ . - treatm").term_names == ["Intercept", "time"]
     assert coded.update(reml=False).term_names == coded.term_names
+
+
+def test_predictions_of_combinations_without_data_warn() -> None:
+    frame = mm.datasets.load("piglets")
+    frame = frame[~((frame["treatm"] == "2") & (frame["time"] == 7))]
+    with pytest.warns(mm.RankDeficiencyWarning, match="columns were dropped|dropped"):
+        model = mm.lmer("BW ~ factor(time) * treatm + (1 | animal)", frame)
+    known = {"time": [7, 0], "treatm": ["1", "2"], "animal": ["58833", "58833"]}
+    model.predict(known)  # warnings are errors
+    unknown = {"time": [0, 7], "treatm": ["2", "2"], "animal": ["58833", "58833"]}
+    with pytest.warns(mm.RankDeficiencyWarning, match=r"predictions of 1 of 2 rows .* is row 1\)"):
+        model.predict(unknown)

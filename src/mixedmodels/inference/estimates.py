@@ -7,7 +7,6 @@ all columns of X; those that the data do not determine give NaN.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,10 @@ from scipy.linalg import solve_triangular
 from mixedmodels.arguments import check_choice
 from mixedmodels.arrays import Array, eigh
 from mixedmodels.inference import kenward_roger, satterthwaite
+from mixedmodels.model.estimable import OUTSIDE, estimable, relations
 from mixedmodels.model.frames import DDF
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import chi2_probability, f_probability
-
-# share of a linear function that may lie outside what the data determine (rounding)
-OUTSIDE = 1e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,33 +105,6 @@ def _degrees_of_freedom(
     return out
 
 
-def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
-    """Whether the data determine each linear function of all columns of X, shape (m,)."""
-    kept, dropped, relations = _relations(fit)
-    if not len(dropped):
-        return np.ones(len(linear), np.bool_)
-    # a function is determined if it treats a dropped column as the combination that it equals
-    implied = linear[:, kept] @ relations
-    size = np.abs(linear[:, kept]) @ np.abs(relations) + np.abs(linear[:, dropped])
-    gap = np.abs(linear[:, dropped] - implied)
-    return np.asarray((gap <= OUTSIDE * np.maximum(size, 1e-300)).all(axis=1))
-
-
-def _relations(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
-    """Kept columns, dropped ones, and the latter as combinations of the former."""
-    kept = fit.working.fixed.kept
-    n_columns = fit.design.x_recipe.shape[1]
-    dropped = np.setdiff1d(np.arange(n_columns), kept)
-    if not len(dropped):
-        return kept, dropped, np.empty((len(kept), 0))
-    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
-    columns = root @ fit.design.x_recipe
-    relations: Any = np.linalg.lstsq(columns[:, kept], columns[:, dropped], rcond=None)[0]
-    # rounding in place of a zero would count as a part of the relation
-    relations[np.abs(relations) < 1e-11 * np.abs(relations).max(initial=0.0)] = 0.0
-    return kept, dropped, relations
-
-
 def joint_test(fit: Fit, linear: Array, ddf: str) -> tuple[float, int, float, float]:
     """F test that linear functions are zero, as far as they can be estimated.
 
@@ -166,8 +136,8 @@ def _estimable_part(fit: Fit, linear: Array) -> Array:
     """Combinations of linear functions that the data determine; all of them if each one is."""
     if estimable(fit, linear).all():
         return linear
-    kept, dropped, relations = _relations(fit)
-    gap = linear[:, dropped] - linear[:, kept] @ relations
+    kept, dropped, weights = relations(fit)
+    gap = linear[:, dropped] - linear[:, kept] @ weights
     left, values, _ = np.linalg.svd(gap, full_matrices=True)
     rank = int((values > OUTSIDE * values[0]).sum())
     return np.asarray(left[:, rank:].T @ linear)

@@ -284,6 +284,12 @@ class FittedModel(Fit):
         ModelError
             Unknown options.
 
+        Warns
+        -----
+        RankDeficiencyWarning
+            New rows are of combinations that the data do not determine; what they get depends on
+            which columns the fit dropped.
+
         Notes
         -----
         The variance is that of ``x'beta + z'b`` about its predictor, from the joint covariance of

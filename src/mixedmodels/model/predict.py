@@ -24,8 +24,9 @@ from mixedmodels.design.frame import (
 )
 from mixedmodels.design.grouping import part_labels
 from mixedmodels.engines.door import is_table
-from mixedmodels.errors import DataError, ModelError
+from mixedmodels.errors import DataError, ModelError, RankDeficiencyWarning, warn
 from mixedmodels.likelihood.working import group_recipe
+from mixedmodels.model.estimable import estimable
 from mixedmodels.model.predict_table import predict_table
 from mixedmodels.model.record import Fit
 from mixedmodels.quantiles import t_two_sided, two_sided
@@ -197,6 +198,21 @@ def _sources(fit: Fit, groups: tuple[int, ...]) -> list[tuple[str, ...]]:
     ]
 
 
+def _warn_unknown(fit: Fit, x: Array) -> None:
+    """Say which new rows have a mean that rests on the choice of the columns dropped."""
+    if not fit.working.fixed.relations:
+        return
+    unknown = np.flatnonzero(~estimable(fit, x)).tolist()
+    if unknown:
+        dropped = [fit.design.x_names[j] for j, _ in fit.working.fixed.relations]
+        warn(
+            f"predictions of {len(unknown)} of {len(x)} rows (the first is row {unknown[0]}) rest "
+            f"on combinations without data: the fit dropped {', '.join(dropped[:5])}"
+            f"{', ...' if len(dropped) > 5 else ''}, and other columns dropped would give others",
+            RankDeficiencyWarning,
+        )
+
+
 def _new_rows(
     fit: Fit, columns: Columns, groups: tuple[int, ...], new_levels: NewLevels
 ) -> _RowsAt:
@@ -210,7 +226,9 @@ def _new_rows(
             matrices[source] = evaluate_new(design, source, columns, table)
         return matrices[source]
 
-    x_user = matrix(design.formula.fixed)[:, working.fixed.kept]
+    every = matrix(design.formula.fixed)
+    _warn_unknown(fit, every)
+    x_user = every[:, working.fixed.kept]
     mean = x_user @ fit.beta
     offset = total_offset(design.formula, columns)
     if offset is not None:

@@ -1,0 +1,41 @@
+"""Which linear functions of the fixed effects the data determine, when columns were dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedmodels.arrays import Array
+from mixedmodels.model.record import Fit
+
+# share of a linear function that may lie outside what the data determine (rounding)
+OUTSIDE = 1e-7
+
+
+def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
+    """Whether the data determine each linear function of all columns of X, shape (m,)."""
+    kept, dropped, weights = relations(fit)
+    if not len(dropped):
+        return np.ones(len(linear), np.bool_)
+    # a function is determined if it treats a dropped column as the combination that it equals
+    implied = linear[:, kept] @ weights
+    size = np.abs(linear[:, kept]) @ np.abs(weights) + np.abs(linear[:, dropped])
+    gap = np.abs(linear[:, dropped] - implied)
+    return np.asarray((gap <= OUTSIDE * np.maximum(size, 1e-300)).all(axis=1))
+
+
+def relations(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+    """Kept columns, dropped ones, and the latter as combinations of the former."""
+    kept = fit.working.fixed.kept
+    n_columns = fit.design.x_recipe.shape[1]
+    dropped = np.setdiff1d(np.arange(n_columns), kept)
+    if not len(dropped):
+        return kept, dropped, np.empty((len(kept), 0))
+    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
+    columns = root @ fit.design.x_recipe
+    weights: Any = np.linalg.lstsq(columns[:, kept], columns[:, dropped], rcond=None)[0]
+    # rounding in place of a zero would count as a part of the relation
+    weights[np.abs(weights) < 1e-11 * np.abs(weights).max(initial=0.0)] = 0.0
+    return kept, dropped, weights
