@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from mixedmodels.inference.compare import aictab, anova
 from mixedmodels.model.fitted import FittedModel
@@ -95,7 +96,21 @@ def _tests(s: Study) -> str:
         "Each model is tested against the one above it; that means something where one is a "
         "special case of the other."
     )
-    return said + frame_table("Likelihood-ratio tests", step.value, step.code)
+    return said + _notes_below("Likelihood-ratio tests", step.value, step.code)
+
+
+def _notes_below(caption: str, frame: Any, source: str) -> str:
+    """A table whose sentences stand under it: beside many numbers they have no room."""
+    import narwhals.stable.v2 as nw
+
+    table_ = nw.from_native(frame, eager_only=True)
+    if "note" not in table_.columns:
+        return frame_table(caption, frame, source)
+    pairs = zip(table_["model"].to_list(), table_["note"].to_list(), strict=True)
+    notes = "".join(
+        paragraph(f"{name(model)}: {text(note)}", "note") for model, note in pairs if note
+    )
+    return frame_table(caption, table_.drop("note").to_native(), source) + notes
 
 
 def _side_by_side(s: Study) -> str:

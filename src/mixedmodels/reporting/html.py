@@ -16,6 +16,8 @@ from mixedmodels.reporting.svg import dark_colours
 
 # rows of a table; from how many it has a filter
 MOST_ROWS, FILTERED = 500, 13
+# characters of a sentence in a cell, which needs width
+LONG = 32
 # columns of our frames in words
 HEADS = {
     "std_error": "std. error",
@@ -175,7 +177,8 @@ def _blank() -> str:
 def _cell(cell: str, is_number: bool, is_head: bool) -> str:  # noqa: FBT001 - two facts of a cell
     if is_head and cell:
         return f'<th scope="row">{name(cell)}</th>'
-    return f'<td class="n">{text(cell)}</td>' if is_number else f"<td>{name(cell)}</td>"
+    kind = "n" if is_number else ("long" if len(cell) > LONG else "")
+    return f"<td{_class(kind)}>{text(cell) if is_number else name(cell)}</td>"
 
 
 def _texts(column: str, values: Sequence[Any]) -> list[str]:
