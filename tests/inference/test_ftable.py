@@ -156,6 +156,7 @@ def test_a_single_term_is_tested_as_lmertest_does() -> None:
     model = mm.lmer("y ~ a + (1 | g)", unbalanced())
     for kind in ("I", "II", "III"):
         assert mm.anova(model, type=kind)["den_df"][0] == pytest.approx(82.44465375, rel=1e-6)
+    assert mm.drop1(model)["den_df"][0] == pytest.approx(82.44465375, rel=1e-6)
 
 
 @pytest.mark.parametrize(("coding", "expected"), [("treatment", 74.31042119), ("sum", 74.29758042)])

@@ -22,7 +22,7 @@ from mixedmodels.inference.deletion import (
     terms_of,
     without,
 )
-from mixedmodels.inference.ftable import table_of
+from mixedmodels.inference.ftable import hypotheses, table_of
 from mixedmodels.model.fit import fit_submodel
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.frames import DDF
@@ -125,6 +125,8 @@ def _recipes(
 
 def _contrasts(fit: Fit, left: tuple[str, ...], recipe: Array) -> Array:
     """What is zero without a term: its own coefficients, one by one, where these are all."""
+    if set(left) <= {"Intercept"} and fit.source.sums is None:
+        return hypotheses(fit, "I")[0][1]  # the only term: as in all tables
     L = contrasts(fit, recipe)
     own = [j for j, name in enumerate(fit.term_names) if name not in left]
     return np.asarray(np.linalg.solve(L[:, own], L)) if len(own) == len(L) else L

@@ -298,7 +298,7 @@ class EmmGrid:
         >>> mm.emmeans(m, "~ treatm | time", at={"time": [0, 21]}).joint_tests().round(3)
              term  time  num_df  den_df  statistic  p_value
         0  treatm   0.0       4  69.928      0.015    1.000
-        1  treatm  21.0       4  69.637      1.101    0.363
+        1  treatm  21.0       4  69.635      1.101    0.363
         """
         check_arguments(EmmGrid.joint_tests, locals())
         groups, inner = self._groups(by)

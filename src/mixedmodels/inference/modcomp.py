@@ -109,7 +109,7 @@ def satmodcomp(large: FittedModel, small: FittedModel) -> Any:
     >>> large = mm.lmer("BW ~ time + treatm + (time | animal)", piglets)
     >>> mm.satmodcomp(large, large.update(". ~ . - treatm")).round(4)
         test  statistic  num_df   den_df  p_value
-    0  Ftest     0.0332       4  69.8979   0.9978
+    0  Ftest     0.0332       4  69.8985   0.9978
     """
     check_arguments(satmodcomp, locals())
     L = _restriction(large, small, "satmodcomp")
