@@ -16,7 +16,16 @@ import pytest
 
 import mixedmodels as mm
 from mixedmodels.errors import DataError, FormulaError, ModelError
-from tests.engines.tables import as_table, every_engine, held, quiet, scanned, two_engines
+from tests.engines.tables import (
+    ALWAYS,
+    as_table,
+    every_engine,
+    held,
+    marked,
+    quiet,
+    scanned,
+    two_engines,
+)
 
 FORMULA = "BW ~ time + treatm + (time | animal)"
 
@@ -203,6 +212,18 @@ def test_parts_and_integers_and_missing_values(engine: str) -> None:
     assert m.n_groups == reference.n_groups == {"animal": 76}
     np.testing.assert_allclose(m.criterion, reference.criterion, rtol=1e-8)
     np.testing.assert_allclose(m.beta, reference.beta, rtol=1e-8)
+
+
+@pytest.mark.parametrize("engine", [*ALWAYS, marked("dask")])
+def test_categories_of_files_have_no_order_of_their_own(tmp_path: Path, engine: str) -> None:
+    # each file, and each part of it, has met its labels in another order
+    frame = mm.datasets.load("piglets")
+    reference = mm.lmer(FORMULA, frame.assign(treatm=frame["treatm"].astype(str)))
+    in_files(tmp_path, [frame[150:], frame[:150]])
+    with quiet():
+        m = mm.lmer(FORMULA, scanned(tmp_path, engine))
+    assert m.term_names == reference.term_names
+    np.testing.assert_allclose(m.beta, reference.beta, rtol=1e-10)
 
 
 @every_engine

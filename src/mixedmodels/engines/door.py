@@ -83,6 +83,26 @@ def open_table(data: Any, connection: Any = None) -> nw.LazyFrame[Any]:
     return table
 
 
+def without_accidental_order(data: Any) -> Any:
+    """The data, with values in place of categories whose order nobody declared.
+
+    Dask takes the categories of files in the order in which each part has met them.
+    """
+    native: Any = nw.to_native(data, pass_through=True)
+    if not libraries.is_dask_dataframe(native):
+        return data
+    unknown = [
+        name
+        for name, kind in native.dtypes.items()
+        if str(kind) == "category" and not _declares_categories(native[name])
+    ]
+    return native.astype(dict.fromkeys(unknown, object)) if unknown else data
+
+
+def _declares_categories(column: Any) -> bool:
+    return bool(column.cat.known) and len(column.cat.categories) > 0
+
+
 def check_files(data: Any, names: Sequence[str]) -> None:
     """Refuse files that hold a column in several types: DuckDB would round one to the other.
 

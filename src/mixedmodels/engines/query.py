@@ -23,6 +23,7 @@ from mixedmodels.engines.door import (
     engine_of,
     open_table,
     own_connection,
+    without_accidental_order,
 )
 from mixedmodels.engines.expressions import (
     Column,
@@ -106,7 +107,7 @@ def ask(
         the engine says.
     """
     connection = own_connection(data)
-    table = open_table(data, connection)
+    table = open_table(without_accidental_order(data), connection)
     check_files(data, [*plan.keys, *numeric, *([weights] if weights else [])])
     engine = engine_of(table)
     share = getattr(connection, "query_progress", None)  # which old versions have not
