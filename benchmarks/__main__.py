@@ -2,10 +2,12 @@
 
 import sys
 
-from benchmarks import calibration, growth, inference, report, run
+from benchmarks import accuracy, calibration, engines, growth, inference, report, run
 
 COMMANDS = {
+    "accuracy": accuracy.main,
     "calibration": calibration.main,
+    "engines": engines.main,
     "growth": growth.main,
     "inference": inference.main,
     "report": report.main,

@@ -29,7 +29,7 @@ from mixedmodels.formula.terms import Expression, ParsedFormula
 from mixedmodels.memory import check_memory
 
 # terms that are not bare columns, and columns of a fixed part or of the left side of a bar
-MOST_TERMS, MOST_COLUMNS = 3_000, 10_000
+MOST_TERMS, MOST_COLUMNS = 3_000, 5_000
 # columns up to which there may be more than rows: empty cells of factors are dropped one by one
 MANY_COLUMNS = 1_500
 # our rendering of a sum of bare columns

@@ -1,0 +1,1 @@
+"""Random input: coverage-guided for the formula parser, seeded for whole fits."""
