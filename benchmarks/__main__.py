@@ -8,7 +8,6 @@ COMMANDS = {
     "accuracy": accuracy.main,
     "calibration": calibration.main,
     "engines": engines.main,
-    "engines": engines.main,
     "growth": growth.main,
     "inference": inference.main,
     "report": report.main,
