@@ -184,8 +184,8 @@ def _class(hint: Any) -> Kind:
 
 
 def _any_of(kinds: list[Kind]) -> Kind:
-    words = list(dict.fromkeys(kind.words for kind in kinds if kind.words))
-    words.sort(key="None".__eq__)  # last
+    parts = [map(repr, kind.choices) if kind.choices else [kind.words] for kind in kinds]
+    words = sorted({word: None for part in parts for word in part if word}, key="None".__eq__)
     listed = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
     choices = tuple(choice for kind in kinds for choice in kind.choices)
     item = next((kind.item for kind in kinds if kind.item), None)

@@ -359,3 +359,27 @@ def test_levels_that_read_alike_stay_apart() -> None:
     model, _ = watched("y ~ x + (1|a:b)", data)
     assert len(set(model.ranef()["level"])) == 3
     np.testing.assert_allclose(model.predict(data), model.fitted)
+
+
+@pytest.mark.parametrize("column", ["y", "x"])
+def test_numbers_at_the_end_of_their_range(column: str) -> None:
+    """Refused by name, without a warning of NumPy about the overflow on the way."""
+    frame = base()
+    frame[column] = [1e308, -1e308] * 48
+    for fit in (lambda: watched(SIMPLE, frame), lambda: mm.lm("y ~ x", frame)):
+        with pytest.raises(DataError, match=f"'{column}' is of the order 1e\\+308"):
+            fit()
+
+
+def test_refit_takes_no_complex_numbers() -> None:
+    model = mm.lmer(SIMPLE, base())
+    with pytest.raises(DataError, match="must hold numbers"):
+        model.refit(base().y.to_numpy() + 1j)
+
+
+def test_big_endian_columns_are_counted_and_reshaped() -> None:
+    frame = base().assign(t=np.tile(np.arange(8), 12))
+    swapped = frame.assign(t=frame.t.to_numpy().astype(">f8"), y=frame.y.to_numpy().astype(">f8"))
+    for table in (frame[["g", "t", "y"]], swapped[["g", "t", "y"]]):
+        assert mm.describe(table, "y", by="t")["n"].iloc[0] == 12
+        assert mm.to_wide(table, id="g", time="t", value="y").shape[0] == 12

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import gc
+import locale
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import psutil
 import pytest
+import threadpoolctl
 from numpy.testing import assert_allclose
 
 import mixedmodels as mm
@@ -78,7 +87,7 @@ def test_a_fit_goes_when_its_last_name_goes() -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("order", ["read-only", "strided", "reversed", "big-endian"])
+@pytest.mark.parametrize("order", ["read-only", "strided", "reversed", "big-endian", "mapped"])
 def test_arrays_in_any_layout(order: str) -> None:
     data = problem(3)
     plain = mm.lmer(FORMULAS[1], data, weights=np.linspace(1, 2, len(data)))
@@ -101,9 +110,136 @@ def layout(values: np.ndarray, order: str) -> np.ndarray:
         return values[::-1].copy()[::-1]
     if order == "big-endian":
         return values.astype(values.dtype.newbyteorder(">"))
+    if order == "mapped":
+        with tempfile.TemporaryFile() as file:
+            np.save(file, values)
+            start = file.tell() - values.nbytes
+            return np.memmap(file, values.dtype, "r", start, values.shape)
     out = values.copy()
     out.flags.writeable = False
     return out
+
+
+# --- memory over many calls of other kinds ------------------------------------------------------
+
+
+def used_again_and_again(name: str) -> Callable[[], object]:
+    """One use of a fitted model, of which nothing is kept."""
+    crossed = mm.lmer("y ~ x + (1 | g) + (1 | h)", problem(0))
+    nested = mm.lmer("y ~ x + (1 | h/g)", problem(0))
+    one, data = mm.lmer("y ~ x + (x | g)", problem(0)), problem(0)
+    return {
+        "crossed": lambda: crossed.refit(crossed.response),
+        "nested": lambda: nested.refit(nested.response),
+        "fits": lambda: mm.lmer("y ~ x + (1 | g)", data),
+        "bootstrap": lambda: one.bootstrap(5, seed=1),
+        "predict": lambda: one.predict(data, interval="confidence"),
+        "summary": lambda: (str(one.refit(one.response).summary()), one.tidy("kenward-roger")),
+        "plot": lambda: mm.plot.qq(one),
+    }[name]
+
+
+@pytest.mark.filterwarnings("ignore::mixedmodels.SingularFitWarning")
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("crossed", 150), ("nested", 150), ("fits", 150), ("bootstrap", 60), ("predict", 200),
+     ("summary", 60), ("plot", 60)],
+)  # fmt: skip
+def test_nothing_stays_in_memory(name: str, times: int) -> None:
+    """Blocks that Python holds after twice as many calls; a kept result is dozens of them."""
+    use = used_again_and_again(name)
+
+    def blocks(calls: int) -> int:
+        for _ in range(calls):
+            use()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    blocks(10)
+    first = blocks(times)
+    assert blocks(times) - first < 8 * times
+
+
+# --- what belongs to the user --------------------------------------------------------------------
+
+
+def settings() -> dict[str, object]:
+    """Everything global that a library could change."""
+    import matplotlib as mpl
+
+    return {
+        "random": np.random.get_state()[1].tobytes(),  # noqa: NPY002 - it is the point
+        "floating point": np.geterr(),
+        "print options": np.get_printoptions(),
+        "warnings": list(warnings.filters),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "pandas": {key: pd.get_option(key) for key in ("display.precision", "display.max_rows",
+                                                       "mode.string_storage", "display.width")},
+        "matplotlib": dict(mpl.rcParams),
+        "backend": mpl.get_backend(),
+        "directory": Path.cwd(),
+        "environment": dict(os.environ),
+        "threads": [pool["num_threads"] for pool in threadpoolctl.threadpool_info()],
+        "signals": signal.getsignal(signal.SIGINT),
+        "recursion": sys.getrecursionlimit(),
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::mixedmodels.MixedModelsWarning")
+def test_no_global_setting_is_touched() -> None:
+    data = problem(2).assign(f=lambda d: d.g % 3, t=lambda d: d.groupby("g").cumcount())
+    m = mm.lmer("y ~ x + factor(f) + (x | g)", data)
+    mm.plot.residuals(m).draw()  # libraries that load now may set up themselves
+    before = settings()
+    crossed = mm.lmer("y ~ x + (1 | g) + (1 | h)", data)
+    for use in (
+        m.summary, m.ranef, m.augment, m.pca, lambda: m.tidy("kenward-roger"),
+        lambda: m.bootstrap(3, seed=1), lambda: m.simulate(2), lambda: mm.profile(m, "x"),
+        lambda: mm.check_model(m, n_sim=3), lambda: mm.check_convergence(crossed, 2),
+        lambda: mm.tab_model(m).to_html(), lambda: mm.plot.caterpillar(m).draw(),
+        lambda: mm.cluster_trajectories(data, id="g", time="t", response="y", k=2, n_starts=1),
+        lambda: mm.lmer("y ~ x + (1 | g)", pl.from_pandas(data).lazy()),
+    ):  # fmt: skip
+        use()
+    after = settings()
+    assert [name for name, value in before.items() if after[name] != value] == []
+
+
+def test_an_interrupted_fit_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of linear algebra, warnings and the next fit are what they were."""
+    from mixedmodels import optimize
+
+    expected, before = figures(2), settings()
+    whole, calls = optimize.descend, 0
+
+    def interrupted(*given: object, **more: object) -> object:
+        nonlocal calls
+        calls += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mixedmodels.model.search.minimise", interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        figures(2)
+    monkeypatch.undo()
+    assert whole is optimize.descend
+    assert calls == 1
+    after = settings()
+    assert [name for name, value in before.items() if after[name] != value] == []
+    assert figures(2) == expected
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::mixedmodels.SingularFitWarning")
+def test_fits_in_other_processes_are_the_same(method: str) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        for number, formula in enumerate(FORMULAS):  # crossed and nested ones among them
+            found = pool.apply_async(mm.lmer, (formula, problem(number))).get(timeout=120)
+            own = mm.lmer(formula, problem(number))
+            assert_allclose(found.theta, own.theta, rtol=1e-10)
+            assert_allclose(found.beta, own.beta, rtol=1e-12)
 
 
 SCRIPT = """

@@ -27,6 +27,9 @@ REFINE = 1e-3
 CONSTANT_NAME = "Intercept"
 # mean squares between these were summed without underflow or overflow
 MODEST = (1e-200, 1e200)
+# what rounding leaves of a row that others determine, in units of its estimate
+ROUNDING = 10.0
+EPSILON = float(np.finfo(float).eps)
 # rows orthogonalised together against those before them
 PANEL = 64
 # squares of numbers beyond these are not representable
@@ -71,19 +74,21 @@ def standardise(values: Array, name: str, weights: Array | None, out: Array) -> 
         Numbers so large or so small that their squares are not representable.
     """
     n = len(values)
-    if weights is None:
-        centre = float(values.mean())
-    else:
-        centre = float(np.einsum("i,i->", values, weights)) / n
-    np.subtract(values, centre, out=out)
-    scale, total = 1.0, _sum_of_squares(out, weights)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+        if weights is None:
+            centre = float(values.mean())
+        else:
+            centre = float(np.einsum("i,i->", values, weights)) / n
+        np.subtract(values, centre, out=out)
+        scale, total = 1.0, _sum_of_squares(out, weights)
     if not MODEST[0] * n < total < MODEST[1] * n:
         scale = float(np.abs(out).max(initial=0.0))
         if scale <= CONSTANT * abs(centre):
             return centre, 0.0
         if not SMALLEST < scale < LARGEST or abs(centre) > LARGEST:
+            largest = float(np.abs(values).max())
             raise DataError(
-                f"'{name}' is of the order {max(scale, abs(centre)):.0e}: its squares cannot be "
+                f"'{name}' is of the order {largest:.0e}: its squares cannot be "
                 "represented. Change its unit, for example divide it by its standard deviation"
             )
         out /= scale
@@ -182,7 +187,7 @@ def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
         The rows that earlier ones do not determine.
     """
     size = len(rows)
-    out, combine = np.empty(rows.shape), np.zeros((size, size))
+    out, combine, noise = np.empty(rows.shape), np.zeros((size, size)), np.zeros(size)
     kept: list[int] = []
 
     for start in range(0, size, PANEL):
@@ -197,8 +202,11 @@ def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
                 row -= share @ out[before : len(kept)]
                 combine[start + i, before : len(kept)] += share
             norm = math.sqrt(float(row @ row))
-            if norm <= least[start + i]:
+            # directions that are small parts of their rows hold those rows' rounding, enlarged
+            passed = float(np.abs(combine[start + i, : len(kept)]) @ noise[: len(kept)])
+            if norm <= max(float(least[start + i]), ROUNDING * passed):
                 continue
+            noise[len(kept)] = (least[start + i] * EPSILON / DEPENDENT + passed) / norm
             combine[start + i, len(kept)] = norm
             np.divide(row, norm, out=out[len(kept)])
             kept.append(start + i)

@@ -143,7 +143,7 @@ def _encode_numbers(values: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[Leve
     if values.dtype.kind == "b":
         codes, levels = _drop_unused(values.astype(np.int64), (0, 1))
         return codes, tuple(bool(level) for level in levels)
-    if values.dtype.kind in "iu" and not _beyond_int64(values):
+    if values.dtype.kind in "iu" and len(values) and not _beyond_int64(values):
         values = values.astype(np.int64, copy=False)
         low, high = int(values.min()), int(values.max())
         if high - low <= 2 * len(values) + 1000:  # a table is cheaper than hashing

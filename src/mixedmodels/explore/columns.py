@@ -240,6 +240,8 @@ def take(native: Any, rows: NDArray[np.integer[Any]]) -> Any:
 
         return native.take(pa.array(rows, mask=rows < 0))
     native = native.reset_index(drop=True)
+    if getattr(native.dtype, "byteorder", "=") == ">":  # pandas cannot select from these
+        native = native.astype(native.dtype.newbyteorder("="))
     if (rows < 0).any():
         return native.reindex(rows).reset_index(drop=True)
     return native.take(rows).reset_index(drop=True)

@@ -359,7 +359,10 @@ def updated_formula(old: str, new: str) -> str:
 
 def _floats(values: ArrayLike, what: str) -> Array:
     try:
-        return np.asarray(values, dtype=np.float64)
+        given = np.asarray(values)
+        if given.dtype.kind == "c":
+            raise TypeError  # else the imaginary part goes with a warning only
+        return given.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise DataError(f"{what} must hold numbers") from None
 
