@@ -50,6 +50,8 @@ def results() -> dict[str, Any]:
         "ModelCheck": lambda: mm.check_model(big(), time="day", n_sim=20),
         "ConvergenceCheck": lambda: mm.check_convergence(small()),
         "Bootstrap": lambda: big().bootstrap(20, seed=1),
+        "LikelihoodProfile": lambda: mm.profile(small()),
+        "ManyFits": lambda: mm.fit_many(f"y ~ day + (1 | {ID})", data, by="arm <i>"),
         "RandomEffectsPCA": lambda: big().pca(),
         "EmmGrid": lambda: mm.emmeans(big(), "arm <i>"),
         "DesignCheck": lambda: mm.check_design(data, by="arm <i>", **series),

@@ -51,6 +51,8 @@ from mixedmodels.inference.single_fits import (
 from mixedmodels.model.fit import read_columns
 from mixedmodels.model.frames import DDF
 from mixedmodels.model.predict import check_level
+from mixedmodels.output.layout import Block, Facts, Table, number
+from mixedmodels.output.printed import Printed
 from mixedmodels.progress import replicate_bar
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
 
@@ -69,8 +71,8 @@ NO_FIGURES: dict[str, Any] = {
 MOST_STACKED = 5_000_000
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ManyFits:
+@dataclass(frozen=True, eq=False, repr=False)
+class ManyFits(Printed):
     """Estimates of many models of one formula.
 
     Attributes
@@ -90,9 +92,25 @@ class ManyFits:
     def __len__(self) -> int:
         return len(self.results)
 
-    def __repr__(self) -> str:
+    def title(self) -> str:
+        """How many models, and of what."""
         lost = len(self.failed)
-        return f"<{len(self)} models {self.formula}" + (f", {lost} failed>" if lost else ">")
+        return f"{len(self)} models" + (f", {lost} of them failed" if lost else "")
+
+    def blocks(self) -> Sequence[Block]:
+        """The formula, and how each estimate spreads over the models."""
+        values: dict[str, list[float]] = {}
+        for one in self.results:
+            for names, found in ((one.terms, one.beta), (one.parameters, one.variances)):
+                for name, value in zip(names, found, strict=True):
+                    values.setdefault(name, []).append(float(value))
+        rows = []
+        for name, found in values.items():
+            quartiles = np.quantile(found, [0.0, 0.25, 0.5, 0.75, 1.0])
+            rows.append((name, *map(number, quartiles), str(len(found))))
+        facts = (("Formula", self.formula), ("By", ", ".join(self.labels)))
+        header = ("estimate", "min", "1Q", "median", "3Q", "max", "models")
+        return [Facts(facts), Table("Estimates of all models", header, tuple(rows), 1)]
 
     @property
     def failed(self) -> dict[Any, str]:
@@ -256,8 +274,6 @@ def fit_many(
     >>> import mixedmodels as mm
     >>> piglets = mm.datasets.load("piglets")
     >>> many = mm.fit_many("BW ~ time + (1 | animal)", piglets, by="treatm")
-    >>> many
-    <5 models BW ~ time + (1 | animal)>
     >>> many.tidy()[["treatm", "term", "estimate"]].head(2).round(3)
       treatm       term  estimate
     0      1  Intercept     7.402

@@ -30,6 +30,8 @@ from mixedmodels.likelihood.working import beta_from_working
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.predict import check_level
 from mixedmodels.optimize import descend
+from mixedmodels.output.layout import Block, Table, number
+from mixedmodels.output.printed import Printed
 from mixedmodels.progress import replicate_bar
 from mixedmodels.quantiles import two_sided
 from mixedmodels.threads import one_blas_thread
@@ -253,8 +255,8 @@ def _standard_errors(fit: FittedModel, estimates: Array) -> Array:
     return np.concatenate([error, fixed])
 
 
-@dataclass(frozen=True, slots=True)
-class LikelihoodProfile:
+@dataclass(frozen=True, repr=False)
+class LikelihoodProfile(Printed):
     """Profile likelihood of some parameters of a model; see `profile`."""
 
     _profiler: Profiler
@@ -328,9 +330,19 @@ class LikelihoodProfile:
             profiler.fit.source.kind,
         )
 
-    def __repr__(self) -> str:
-        points = sum(map(len, self._walks.values()))
-        return f"<LikelihoodProfile of {', '.join(self.names)}: {points} points>"
+    def title(self) -> str:
+        """What is shown."""
+        return "Profile likelihood"
+
+    def blocks(self) -> Sequence[Block]:
+        """A table of how far each parameter was followed."""
+        header = ("parameter", "estimate", "lowest", "highest", "points")
+        rows = []
+        for i, walk in self._walks.items():
+            values = [s.held.value for s in walk]
+            figures = (float(self._profiler.estimates[i]), min(values), max(values))
+            rows.append((self._profiler.names[i], *map(number, figures), str(len(values))))
+        return [Table("Values profiled", header, tuple(rows), 1)]
 
 
 def profile(
