@@ -137,25 +137,37 @@ def _check_fit(
             return
         if outcome.kind == "exact":
             return
-        if any(issubclass(w.category, ScaleWarning) for w in caught):
-            outcome.notes.append("digits are lost, and the fit says so")
-            return
-        if outcome.kind == "not converged":
-            outcome.notes.append("no certificate, and the fit says so")
-            return
-        try:
-            truth = reference.solve(reference.factors(model.theta))
-        except np.linalg.LinAlgError:
-            outcome.notes.append("V is beyond long doubles")
-            return
-        outcome.compared = True
-        outcome.violations += compare(model, reference, truth)
-        if outcome.kind in ("optimum", "boundary optimum"):
-            outcome.violations += stationary(model, reference, truth)
-            if thorough and not outcome.violations:
-                outcome.notes += better(model, reference, truth, outcome.seed)
+        _compare(model, reference, outcome, caught, thorough=thorough)
         if thorough and outcome.kind == "optimum" and not outcome.violations:
             outcome.violations += invariant(case, model)
+
+
+def _compare(
+    model: Any,
+    reference: Dense,
+    outcome: Outcome,
+    caught: Sequence[warnings.WarningMessage],
+    *,
+    thorough: bool,
+) -> None:
+    """The fit beside the oracle, where the fit itself claims its figures."""
+    if any(issubclass(w.category, ScaleWarning) for w in caught):
+        outcome.notes.append("digits are lost, and the fit says so")
+        return
+    if outcome.kind == "not converged":
+        outcome.notes.append("no certificate, and the fit says so")
+        return
+    try:
+        truth = reference.solve(reference.factors(model.theta))
+    except np.linalg.LinAlgError:
+        outcome.notes.append("V is beyond long doubles")
+        return
+    outcome.compared = True
+    outcome.violations += compare(model, reference, truth)
+    if outcome.kind in ("optimum", "boundary optimum"):
+        outcome.violations += stationary(model, reference, truth)
+        if thorough and not outcome.violations:
+            outcome.notes += better(model, reference, truth, outcome.seed)
 
 
 def _rows(case: FuzzCase) -> NDArray[np.bool_]:
