@@ -137,8 +137,10 @@ def _has_value(objective: Objective, theta: Array) -> bool:
 
 def _minimise(objective: Objective, start: Array, watch: Callable[[], Watch]) -> Optimum | None:
     """The optimum; None when Lambda grew until X was lost in Z Lambda."""
+    # a step too far gives no number, and is taken back: no news to the user
+    quiet = np.errstate(all="ignore")
     try:
-        with one_blas_thread(active=objective.blocks.short_steps), watch() as on_evaluation:
+        with quiet, one_blas_thread(active=objective.blocks.short_steps), watch() as on_evaluation:
             return minimise(objective, start, on_evaluation=on_evaluation)
     except np.linalg.LinAlgError:
         return None
