@@ -105,9 +105,9 @@ class ManyFits(Printed):
                 for name, value in zip(names, found, strict=True):
                     values.setdefault(name, []).append(float(value))
         rows = []
-        for name, found in values.items():
-            quartiles = np.quantile(found, [0.0, 0.25, 0.5, 0.75, 1.0])
-            rows.append((name, *map(number, quartiles), str(len(found))))
+        for name, of_all in values.items():
+            quartiles = np.quantile(of_all, [0.0, 0.25, 0.5, 0.75, 1.0])
+            rows.append((name, *map(number, quartiles), str(len(of_all))))
         facts = (("Formula", self.formula), ("By", ", ".join(self.labels)))
         header = ("estimate", "min", "1Q", "median", "3Q", "max", "models")
         return [Facts(facts), Table("Estimates of all models", header, tuple(rows), 1)]
