@@ -179,6 +179,17 @@ def test_a_difference_that_is_exactly_zero_has_limits_at_zero() -> None:
     assert table["conf_low"].tolist() == table["conf_high"].tolist() == [0.0] * 3
 
 
+def test_contrasts_of_zero_do_not_hide_means() -> None:
+    frame = nested_frame().assign(x=lambda d: d["x"] + 2000.0)
+    with pytest.warns(mm.RankDeficiencyWarning):
+        model = mm.lmer("y ~ a + x:a + ordered(a):x + (1 | g)", frame)
+    plain = mm.lmer("y ~ a + x:a + (1 | g)", frame)
+    # the middle level of a polynomial coding is zero but for rounding, here times 2000
+    means = [mm.emmeans(m, "a").to_pandas()["emmean"] for m in (model, plain)]
+    assert_allclose(*means, rtol=1e-8)
+    model.predict(frame)  # warnings are errors
+
+
 def nested_frame() -> pd.DataFrame:
     """The data of `test_ftable.unbalanced`."""
     rng = np.random.default_rng(8)

@@ -12,6 +12,8 @@ from mixedmodels.model.record import Fit
 
 # share of a linear function that may lie outside what the data determine (rounding)
 OUTSIDE = 1e-7
+# share of the largest entry, in units of its column, below which an entry is rounding
+ROUNDING = 1e-4
 
 
 def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
@@ -22,8 +24,18 @@ def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
     # a function is determined if it treats a dropped column as the combination that it equals
     implied = linear[:, kept] @ weights
     size = np.abs(linear[:, kept]) @ np.abs(weights) + np.abs(linear[:, dropped])
+    # what should be zero may be rounding: of a column's size in the data, or the function's largest
+    length = column_lengths(fit)
+    largest = (np.abs(linear) / np.where(length > 0.0, length, np.inf)).max(axis=1, keepdims=True)
     gap = np.abs(linear[:, dropped] - implied)
+    size = np.maximum(size, ROUNDING * largest * length[dropped])
     return np.asarray((gap <= OUTSIDE * np.maximum(size, 1e-300)).all(axis=1))
+
+
+def column_lengths(fit: Fit) -> Array:
+    """Root of the mean square of each column of X, dropped ones too."""
+    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
+    return np.asarray(np.linalg.norm(root @ fit.design.x_recipe, axis=0))
 
 
 def relations(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
