@@ -126,7 +126,10 @@ def _recipes(
 def _contrasts(fit: Fit, left: tuple[str, ...], recipe: Array) -> Array:
     """What is zero without a term: its own coefficients, one by one, where these are all."""
     if set(left) <= {"Intercept"} and fit.source.sums is None:
-        return hypotheses(fit, "I")[0][1]  # the only term: as in all tables
+        found = hypotheses(
+            fit, "I"
+        )  # the only term: as in all tables; none if all of it was dropped
+        return found[0][1] if found else np.empty((0, len(fit.term_names)))
     L = contrasts(fit, recipe)
     own = [j for j, name in enumerate(fit.term_names) if name not in left]
     return np.asarray(np.linalg.solve(L[:, own], L)) if len(own) == len(L) else L

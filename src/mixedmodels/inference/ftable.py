@@ -165,12 +165,18 @@ def _averaged(fit: Fit, columns: Array) -> list[tuple[str, Array]]:
         )
     # in treatment coding a contrast reads best: as differences from the first level
     plain = np.eye(len(L)) if _is_treatment(fit) else _recoded(fit, "treatment", columns)[0]
-    own = np.linalg.solve(plain.T, L.T).T
-    return [
-        (names[t], np.linalg.solve(own[np.ix_(owner == t, owner == t)], L[owner == t]))
-        for t in range(len(names))
-        if names[t] != "Intercept" and (owner == t).any()
-    ]
+    try:
+        own = np.linalg.solve(plain.T, L.T).T
+        return [
+            (names[t], np.linalg.solve(own[np.ix_(owner == t, owner == t)], L[owner == t]))
+            for t in range(len(names))
+            if names[t] != "Intercept" and (owner == t).any()
+        ]
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            "tests of type III cannot be worked out, since other codings of the factors keep other "
+            "columns (some nearly determine each other): use type='II'"
+        ) from None
 
 
 def _recoded(fit: Fit, how: str, columns: Array) -> tuple[Array, list[str], NDArray[np.intp]]:
