@@ -554,7 +554,7 @@ def test_arguments_that_do_not_exist() -> None:
     raises("did you mean 'spacing'", data, error, time_weights="spaced")
     raises("must be 8 positive numbers", data, error, time_weights=[1.0, 2.0])
     raises("k must be a whole number of at least 1, not 0", data, error, k=0)
-    raises("k must be a whole number of at least 1, not 2.5", data, error, k=2.5)
+    raises("k must be a whole number or a list of whole numbers, not 2.5", data, error, k=2.5)
     raises("k is empty", data, error, k=[])
     raises("at most 26 clusters", data, error, k=27)
     raises("n_starts must be", data, error, n_starts=0)

@@ -236,6 +236,7 @@ def test_frames_of_the_same_library_come_back(
         assert left == right, name
 
 
+@pytest.mark.filterwarnings("ignore:Mismatched null-like:FutureWarning")  # of pandas 2.2
 def test_columns_of_every_kind_come_back_with_the_data(tmp_path: Path) -> None:
     frame = data().assign(
         flag=data()["z"] > 0,
