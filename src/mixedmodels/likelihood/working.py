@@ -158,7 +158,8 @@ def group_recipe(terms: Sequence[TermMap]) -> Array:
 def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
     """Orthogonal columns spanning X; later columns that earlier ones determine are dropped."""
     in_metric = root @ design.x_recipe
-    lengths = np.linalg.norm(in_metric, axis=0)
+    largest = np.abs(in_metric).max(axis=0, initial=1e-300)
+    lengths = largest * np.linalg.norm(in_metric / largest, axis=0)
     kept = np.flatnonzero(lengths > 0).tolist()
     relations = [(j, "0") for j in np.flatnonzero(lengths == 0).tolist()]
     orthogonal, upper = np.linalg.qr(in_metric[:, kept])
@@ -208,7 +209,8 @@ def _relation(weights: Array, names: Sequence[str]) -> str:
 def _term_map(recipe: Array, root: Array, names: Sequence[str], text: str) -> TermMap:
     """Working columns of one random term: orthogonal, unit mean square."""
     in_metric = root @ recipe
-    lengths = np.linalg.norm(in_metric, axis=0)
+    largest = np.abs(in_metric).max(axis=0, initial=1e-300)
+    lengths = largest * np.linalg.norm(in_metric / largest, axis=0)
     kept = [j for j in range(len(names)) if lengths[j] > 0]
     while True:
         orthogonal, upper = np.linalg.qr(in_metric[:, kept])

@@ -74,7 +74,7 @@ def optimise(
         start = theta_from_moments(design, working, moments)
     elif not _has_value(objective, start):
         raise DataError("start is out of reach: the criterion has no finite value there")
-    exact = _is_exact(objective)
+    exact = is_exact(objective)
     if exact:
         start = np.zeros_like(start)
     if exact or not len(start):
@@ -115,7 +115,7 @@ def theta_from_moments(design: Design, working: Working, moments: Moments) -> Ar
         )
 
 
-def _is_exact(objective: Objective) -> bool:
+def is_exact(objective: Objective) -> bool:
     """Whether the fixed part alone leaves nothing but rounding."""
     cross = objective.blocks.cross
     total = float(cross[-1, -1])
@@ -184,8 +184,11 @@ def _is_endless(objective: Objective, optimum: Optimum) -> bool:
     if share > SUSPICIOUS:
         return False
     try:
-        farther = objective.evaluate(10.0 * optimum.at.theta).value
+        with np.errstate(all="ignore"):
+            farther = objective.evaluate(10.0 * optimum.at.theta).value
     except np.linalg.LinAlgError:
+        farther = math.nan
+    if math.isnan(farther):
         return share < VANISHING
     # one residual degree of freedom would make the criterion rise by about 90; so far out, its
     # rounding may be a hundredth
@@ -194,12 +197,16 @@ def _is_endless(objective: Objective, optimum: Optimum) -> bool:
 
 def _stay(objective: Objective, theta: Array, *, exact: bool) -> Optimum:
     """No search: no variance parameters, or no residual to explain."""
-    at = objective.evaluate(theta)
-    if exact:
-        at = _without_residual(objective, at)
+    at = evaluate_known(objective, theta, exact=exact)
     size = len(theta)
     verdict = "boundary optimum" if size else "optimum"
     return Optimum(at, np.zeros((size, size)), 1, 0.0, 0.0, verdict)
+
+
+def evaluate_known(objective: Objective, theta: Array, *, exact: bool) -> Evaluation:
+    """The criterion at a theta that is known; with no residual where the fit is exact."""
+    at = objective.evaluate(theta)
+    return _without_residual(objective, at) if exact else at
 
 
 def _without_residual(objective: Objective, at: Evaluation) -> Evaluation:

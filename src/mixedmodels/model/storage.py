@@ -27,6 +27,7 @@ from mixedmodels.model.archive import OtherVersionError, Parts, Stored, number, 
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 from mixedmodels.model.rows import RowsNotKept
+from mixedmodels.model.search import evaluate_known, is_exact
 from mixedmodels.model.storage_design import read_design, write_design
 from mixedmodels.model.storage_rows import read_source, read_sums, write_source, write_sums
 from mixedmodels.moments.cross_products import Cells, Moments, Within
@@ -271,7 +272,7 @@ def _restore(stored: Stored) -> FittedModel:
         raise ValueError(f"unknown verdict {verdict[:40]!r}")
     gradient_norm, decrease = stored.array("progress", 2).tolist()
     optimum = Optimum(
-        at=objective.evaluate(stored.finite("theta", n_theta)),
+        at=evaluate_known(objective, stored.finite("theta", n_theta), exact=is_exact(objective)),
         hessian=stored.finite("hessian", n_theta, n_theta),
         evaluations=stored.get("evaluations", int),
         gradient_norm=gradient_norm,
