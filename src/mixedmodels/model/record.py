@@ -14,7 +14,7 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.engines.cells import cell_design
 from mixedmodels.engines.moments import Moments as CellMoments
-from mixedmodels.likelihood.covariance import triangular
+from mixedmodels.likelihood.covariance import covariance_root, triangular
 from mixedmodels.likelihood.objective import Objective
 from mixedmodels.likelihood.working import (
     Working,
@@ -177,7 +177,7 @@ class Fit:
         """Covariance of the fixed effects, shape (p, p)."""
         inverse = inverse_root(self.working.fixed)
         scale = self.residual_scale * self.design.y_scale
-        half = inverse @ np.linalg.cholesky(self.optimum.at.profile.vcov) * scale
+        half = inverse @ covariance_root(self.optimum.at.profile.vcov) * scale
         return np.asarray(half @ half.T)
 
     @cached_property
