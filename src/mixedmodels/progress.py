@@ -35,7 +35,10 @@ def wants_line(seconds: float, *, progress: bool | None) -> bool:
 
 def interactive() -> bool:
     """Whether somebody watches: a terminal or a notebook."""
-    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+    # somebody may have imported the kernel without running in one
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    in_notebook = kernel is not None and kernel.IPKernelApp.initialized()
+    return in_notebook or (sys.stderr is not None and sys.stderr.isatty())
 
 
 @contextmanager

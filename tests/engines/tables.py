@@ -75,7 +75,7 @@ def dask_client() -> Any:
     from distributed import Client, LocalCluster
 
     cluster = LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs="ERROR"
     )
     client = Client(cluster)
     STARTED.extend([client.close, cluster.close])
