@@ -60,6 +60,9 @@ def f_probability(statistic: Any, num_df: Any, den_df: Any) -> Array:
 
 # degrees of freedom below which every statistic is expected
 NO_DF = 1e-12
+# degrees of freedom above which Student's t is taken from the normal distribution, to 1 / df**2
+# (Abramowitz and Stegun 1964, Handbook of Mathematical Functions, 26.7.8)
+NORMAL_DF = 1e8
 
 
 def chi2_probability(statistic: Any, df: Any) -> Array:
@@ -86,6 +89,9 @@ def t_tails(statistic: float, df: float) -> float:
         return 0.0 if math.isinf(statistic) and df > 0.0 else math.nan
     if df < NO_DF:
         return 1.0
+    if df > NORMAL_DF:
+        normal = abs(statistic) * (1.0 - 0.25 / df) / math.sqrt(1.0 + 0.5 * statistic**2 / df)
+        return math.erfc(normal / math.sqrt(2.0))
     total = df + statistic * statistic
     x, rest = df / total, statistic * statistic / total
     if x > (0.5 * df + 1.0) / (0.5 * df + 2.5):
