@@ -167,7 +167,9 @@ def test_none_leaves_the_normal_distribution() -> None:
 @pytest.mark.parametrize("t", [0.1, 1.96, 30.0])
 def test_tails_of_t_with_many_degrees_of_freedom_are_normal(t: float, df: float) -> None:
     # the difference is of the order (1 + t**4) / df
-    assert t_tails(t, df) == pytest.approx(2.0 * stats.norm.sf(t), rel=2.0 * (1.0 + t**4) / df + 1e-12)
+    assert t_tails(t, df) == pytest.approx(
+        2.0 * stats.norm.sf(t), rel=2.0 * (1.0 + t**4) / df + 1e-12
+    )
     assert t_tails(t, 2e8) == pytest.approx(2.0 * stats.t.sf(t, 2e8), rel=1e-7)
 
 
