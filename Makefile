@@ -20,13 +20,14 @@ test: $(VENV)/.test system
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -ra
 
 # The same tests with every library at its lower bound (pandas 2, NumPy 1), in an environment of its own;
-# without what tests other programs, pages, speed, or the words of engines that fail.
+# without what tests other programs, pages, speed, the words of engines that fail, or takes minutes.
 OLDEST := .venv-oldest
 OLDEST_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 $(PYTHON) 2> /dev/null))
 oldest: $(OLDEST)/.installed
 	NUMBA_CACHE_DIR=$(OLDEST)/numba OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python \
 	  -m pytest -n 2 -ra -m "not slow" -p no:cacheprovider $(addprefix --ignore=tests/, \
-	  benchmarks demo engines/test_faults.py fuzz optimize properties reporting test_docs.py)
+	  bad_input/test_fuzzed_fits.py benchmarks demo engines/test_faults.py optimize properties reporting \
+	  test_docs.py test_reference.py)
 
 $(OLDEST)/.installed: pyproject.toml tests/oldest-constraints.txt
 	rm -rf $(OLDEST)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,9 @@ def test_a_reader_that_wants_one_line(tmp_path: Path) -> None:
 def test_control_c_ends_it_quietly(tmp_path: Path) -> None:
     pipe = tmp_path / "data.csv"
     os.mkfifo(pipe)  # reading waits until somebody writes
-    process = started("fit", str(pipe), FORMULA, stdout=subprocess.PIPE)
+    # where the tests run unwatched, a shell may have told its children to ignore interrupts
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = started("fit", str(pipe), FORMULA, stdout=subprocess.PIPE, preexec_fn=heed)
     try:
         with pipe.open("w") as writing:  # opens once the other side reads
             writing.write("y,x,g\n")
@@ -223,4 +226,5 @@ def test_control_c_ends_it_quietly(tmp_path: Path) -> None:
             out, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert (process.returncode, out, err) == (130, "", "")

@@ -378,8 +378,8 @@ def test_refit_takes_no_complex_numbers() -> None:
 
 
 def test_big_endian_columns_are_counted_and_reshaped() -> None:
-    frame = base().assign(t=np.tile(np.arange(8), 12))
+    frame = base().assign(t=np.tile(np.arange(8), 12))[["g", "t", "y"]]
     swapped = frame.assign(t=frame.t.to_numpy().astype(">f8"), y=frame.y.to_numpy().astype(">f8"))
-    for table in (frame[["g", "t", "y"]], swapped[["g", "t", "y"]]):
+    for table in (frame, swapped):
         assert mm.describe(table, "y", by="t")["n"].iloc[0] == 12
         assert mm.to_wide(table, id="g", time="t", value="y").shape[0] == 12

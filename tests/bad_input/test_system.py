@@ -125,8 +125,9 @@ def test_i04_frame_untouched() -> None:
 
 
 INTERRUPT = """
-import numpy as np, pandas as pd, sys, time
+import numpy as np, pandas as pd, signal, sys, time
 import mixedmodels as mm
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run unwatched
 rng = np.random.default_rng(0)
 n = 60_000
 data = pd.DataFrame({"x": rng.normal(size=n), "y": rng.normal(size=n),
