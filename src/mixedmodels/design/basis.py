@@ -28,7 +28,7 @@ CONSTANT_NAME = "Intercept"
 # mean squares between these were summed without underflow or overflow
 MODEST = (1e-200, 1e200)
 # what rounding leaves of a row that others determine, in units of its estimate
-ROUNDING = 2.0
+ROUNDING = 10.0
 EPSILON = float(np.finfo(float).eps)
 # rows orthogonalised together against those before them
 PANEL = 64
