@@ -212,10 +212,6 @@ def test_a_reader_that_wants_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise there")
-@pytest.mark.skipif(
-    int(pd.__version__.split(".")[0]) < 3,
-    reason="pandas 2 turns an interrupt while it reads into an error of its own",
-)
 def test_control_c_ends_it_quietly(tmp_path: Path) -> None:
     pipe = tmp_path / "data.csv"
     os.mkfifo(pipe)  # reading waits until somebody writes

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mixedmodels.cli import compare, demo, explore, fit, report
@@ -35,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _be_lenient(sys.stdout)
     _be_lenient(sys.stderr)
+    with _interrupts() as interrupts:
+        return _run(argv, interrupts)
+
+
+def _run(argv: Sequence[str] | None, interrupts: list[int]) -> int:
     try:
         arguments = _parser().parse_args(argv)
         with _plain_warnings():
@@ -43,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse: --help, --version, misuse
         return stop.code if isinstance(stop.code, int) else USAGE
     except MixedModelsError as error:
-        return _fail(str(error))
+        # a library that reads files may have made an error of its own out of an interrupt
+        return INTERRUPTED if interrupts else _fail(str(error))
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
         _discard_output()
     except OSError as error:
@@ -53,6 +62,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return DONE
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yield a list that holds the interrupts that came, each of which raises as before."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield seen
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _parser() -> argparse.ArgumentParser:
