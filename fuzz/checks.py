@@ -384,7 +384,8 @@ def _largest_product(case: FuzzCase, model: Any) -> float:
 def _level_without_rows(case: FuzzCase) -> bool:
     """Whether a factor has levels in incomplete rows only, for which nothing can be predicted."""
     rows = _rows(case)
-    for name in ("f", "k2", "k"):
+    fixed = ("f", "k2", "k", "g", "h") if case.fixed == ("dot",) else ("f", "k2", "k")
+    for name in fixed:
         labels = case.columns[name].labels if name in case.columns else None
         if labels is None:
             return True
