@@ -18,6 +18,7 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, GroupDesign, Rows, TermDesign
 from mixedmodels.design.grouping import Structure
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
+from mixedmodels.likelihood.working import metric_root
 from mixedmodels.model.record import Fit, has_rows
 from mixedmodels.moments.cross_products import Cells, Moments
 from mixedmodels.quantiles import chi2_probability
@@ -165,7 +166,7 @@ def contrasts(fit: Fit, recipe: Array) -> Array:
     ndarray of shape (m, p)
         Over `Fit.term_names`; the rows are orthogonal in the rows of the data.
     """
-    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
+    root = metric_root(fit.moments)
     columns = root @ recipe
     length = np.linalg.norm(columns, axis=0)
     basis, values, _ = np.linalg.svd(columns[:, length > 0] / length[length > 0])

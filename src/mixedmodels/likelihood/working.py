@@ -107,7 +107,7 @@ def make_working(design: Design, moments: Moments) -> Working:
     DataError
         No residual degrees of freedom.
     """
-    root: Array = np.asarray(np.linalg.cholesky(moments.cross[:-1, :-1] / moments.n).T)
+    root = metric_root(moments)
     fixed = _fixed_map(design, root, moments.n)
     terms = tuple(
         tuple(_term_map(term.recipe, root, term.names, term.text) for term in group.terms)
@@ -115,6 +115,11 @@ def make_working(design: Design, moments: Moments) -> Working:
     )
     templates = tuple(make_template([len(t.kept) for t in group]) for group in terms)
     return assemble(design, moments, fixed, terms, templates)
+
+
+def metric_root(moments: Moments) -> Array:
+    """Upper triangular R: lengths of ``R @ recipe`` are root mean squares over the rows."""
+    return np.asarray(np.linalg.cholesky(moments.cross[:-1, :-1] / moments.n).T)
 
 
 def assemble(
@@ -155,11 +160,16 @@ def group_recipe(terms: Sequence[TermMap]) -> Array:
     return np.concatenate([term.recipe for term in terms], axis=1)
 
 
+def _lengths(columns: Array) -> Array:
+    """Euclidean lengths, also of columns whose squares overflow."""
+    largest = np.abs(columns).max(axis=0, initial=1e-300)
+    return np.asarray(largest * np.linalg.norm(columns / largest, axis=0))
+
+
 def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
     """Orthogonal columns spanning X; later columns that earlier ones determine are dropped."""
     in_metric = root @ design.x_recipe
-    largest = np.abs(in_metric).max(axis=0, initial=1e-300)
-    lengths = largest * np.linalg.norm(in_metric / largest, axis=0)
+    lengths = _lengths(in_metric)
     kept = np.flatnonzero(lengths > 0).tolist()
     relations = [(j, "0") for j in np.flatnonzero(lengths == 0).tolist()]
     orthogonal, upper = np.linalg.qr(in_metric[:, kept])
@@ -209,8 +219,7 @@ def _relation(weights: Array, names: Sequence[str]) -> str:
 def _term_map(recipe: Array, root: Array, names: Sequence[str], text: str) -> TermMap:
     """Working columns of one random term: orthogonal, unit mean square."""
     in_metric = root @ recipe
-    largest = np.abs(in_metric).max(axis=0, initial=1e-300)
-    lengths = largest * np.linalg.norm(in_metric / largest, axis=0)
+    lengths = _lengths(in_metric)
     kept = [j for j in range(len(names)) if lengths[j] > 0]
     while True:
         orthogonal, upper = np.linalg.qr(in_metric[:, kept])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
+from mixedmodels.likelihood.working import metric_root
 from mixedmodels.model.record import Fit
 
 # share of a linear function that may lie outside what the data determine (rounding)
@@ -34,8 +35,7 @@ def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
 
 def column_lengths(fit: Fit) -> Array:
     """Root of the mean square of each column of X, dropped ones too."""
-    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
-    return np.asarray(np.linalg.norm(root @ fit.design.x_recipe, axis=0))
+    return np.asarray(np.linalg.norm(metric_root(fit.moments) @ fit.design.x_recipe, axis=0))
 
 
 def relations(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
@@ -45,8 +45,7 @@ def relations(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     dropped = np.setdiff1d(np.arange(n_columns), kept)
     if not len(dropped):
         return kept, dropped, np.empty((len(kept), 0))
-    root = np.linalg.cholesky(fit.moments.cross[:-1, :-1] / fit.n_obs).T
-    columns = root @ fit.design.x_recipe
+    columns = metric_root(fit.moments) @ fit.design.x_recipe
     weights: Any = np.linalg.lstsq(columns[:, kept], columns[:, dropped], rcond=None)[0]
     # rounding in place of a zero would count as a part of the relation
     weights[np.abs(weights) < 1e-11 * np.abs(weights).max(initial=0.0)] = 0.0
