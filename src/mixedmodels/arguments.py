@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, wraps
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from mixedmodels.errors import ArgumentError, ModelError
 
@@ -46,27 +57,45 @@ class Kind(NamedTuple):
     item: Callable[[Any], bool] | None = None  # of a list or a dict, what each must be
 
 
-def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse arguments that are not what the annotations of the function say.
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """A public function that refuses what its annotations do not allow, in the user's words.
+
+    A choice is handed on in our spelling (see `spelled`). The function raises
+
+    * ArgumentError: a value of a kind that it cannot use, an argument that it does not have (a near
+      miss is suggested), one too many or too few,
+    * ModelError: a text that is not among the choices; a near miss is suggested.
 
     Parameters
     ----------
     function : callable
         Its annotations are the rule.
-    given : mapping of str to object
-        Arguments by name: ``locals()`` in the first line of the function.
 
-    Raises
-    ------
-    ArgumentError
-        A value of a kind that the function cannot use.
-    ModelError
-        A text that is not among the choices; a near miss is suggested.
+    Returns
+    -------
+    callable
+        Of the same name, signature and types.
     """
-    for name, (kind, many) in _kinds(function).items():
-        for value in given[name] if many else (given[name],):
-            if not kind.allows(value):
-                raise _refusal(f"{function.__name__}(): {name}", kind, value)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = _bound(function, args, kwargs)
+        given = bound.arguments
+        for name, (kind, many) in _kinds(function).items():
+            if name not in given:
+                continue
+            if kind.choices:
+                given[name] = spelled(given[name], kind.choices)
+            for value in given[name] if many else (given[name],):
+                if not kind.allows(value):
+                    raise _refusal(f"{function.__name__}(): {name}", kind, value)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
@@ -145,17 +174,36 @@ def _odd(kind: Kind, value: Any) -> str:
     return next((f" in which {name!r} is {described(one)}" for name, one in odd), "")
 
 
+def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> inspect.BoundArguments:
+    signature = _signature(function)
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        names = [name for name in signature.parameters if name != "self"]
+        unknown = next((name for name in kwargs if name not in names), None)
+        what = str(error)
+        if unknown is not None:
+            what = f"there is no argument {unknown!r}{suggestion(unknown, names)}"
+        listed = ", ".join(names) or "none"
+        raise ArgumentError(f"{function.__name__}(): {what}; its arguments are: {listed}") from None
+
+
+_signature = cache(inspect.signature)
+
+
 @cache
 def _kinds(function: Callable[..., Any]) -> dict[str, tuple[Kind, bool]]:
     """What each annotated parameter allows, and whether it stands for many (``*models``)."""
-    code = function.__code__
     annotations = {
         name: hint for name, hint in function.__annotations__.items() if name != "return"
     }
     holder = types.SimpleNamespace(__annotations__=annotations)
     hints = get_type_hints(holder, function.__globals__)
-    many = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & 4 else ""
-    return {name: (_kind(hint), name == many) for name, hint in hints.items()}
+    parameters = _signature(function).parameters
+    return {
+        name: (_kind(hint), parameters[name].kind is inspect.Parameter.VAR_POSITIONAL)
+        for name, hint in hints.items()
+    }
 
 
 def _kind(hint: Any) -> Kind:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixedmodels.arguments import check_arguments, suggestion
+from mixedmodels.arguments import checked, suggestion
 from mixedmodels.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def names() -> list[str]:
     return sorted(_DATASETS)
 
 
+@checked
 def load(name: str, *, backend: Backend = "pandas", shape: Shape = "long") -> Any:
     """Read a data set.
 
@@ -139,7 +140,6 @@ def load(name: str, *, backend: Backend = "pandas", shape: Shape = "long") -> An
     >>> load("piglets", shape="wide").columns.tolist()
     ['animal', 'treatm', 'BW0', 'BW7', 'BW14', 'BW21']
     """
-    check_arguments(load, locals())
     if name not in _DATASETS:
         hint = suggestion(name, _DATASETS)
         raise DataError(f"there is no data set {name!r}{hint}; there are {', '.join(names())}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.contrasts import forced_factors
 from mixedmodels.design.frame import (
@@ -106,6 +106,7 @@ class Moments:
     origin: str
 
     @classmethod
+    @checked
     def from_frame(
         cls,
         formula: str,
@@ -140,7 +141,6 @@ class Moments:
         DataError
             Data that cannot be used; errors of an engine in its own words.
         """
-        check_arguments(Moments.from_frame, locals())
         if is_table(data):
             return _from_table(cls, formula, data, weights, offset, progress=progress)
         return _from_memory(cls, formula, data, weights, offset)
@@ -209,6 +209,7 @@ class Moments:
             missing=_added(self.missing, other.missing, -1),
         )
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sums to one file that `load` reads back.
 
@@ -222,7 +223,6 @@ class Moments:
         A zip archive of ``model.json`` (format, formula, levels, codes of the parts) and ``.npy``
         arrays ``n``, ``weight``, ``means``, ``products`` and ``codes_0``, ... No row is in it.
         """
-        check_arguments(Moments.save, locals())
         from mixedmodels.engines.storage import save
 
         save(self, Path(path))
@@ -276,6 +276,7 @@ class Moments:
                 found[name] = i
         return found
 
+    @checked
     def plan(self, formula: ParsedFormula) -> Plan:
         """Keys and parts of a formula, all of which must be among those summed.
 
@@ -284,7 +285,6 @@ class Moments:
         FormulaError
             What the sums lack.
         """
-        check_arguments(Moments.plan, locals())
         plan = make_plan(formula, self.numbers.__contains__)
         lacks = [f"'{plan.labels[part]}'" for part in plan.parts if part not in self.parts]
         lacks += [f"the categories of '{name}'" for name in plan.keys if name not in self.keys]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import FrameKind, to_native
 from mixedmodels.errors import DataError, DataWarning, warn
@@ -115,6 +115,7 @@ class TimeCorrelations(Printed):
         ]
 
 
+@checked
 def time_correlations(
     data: Any,
     *,
@@ -172,7 +173,6 @@ def time_correlations(
            [0.72, 0.87, 1.  , 0.9 ],
            [0.66, 0.83, 0.9 , 1.  ]])
     """
-    check_arguments(time_correlations, locals())
     frame, kind = open_frame(data)
     distinct_roles(id=id, time=time, response=response)
     ids, at = labels(frame, id, "id"), times(frame, time)

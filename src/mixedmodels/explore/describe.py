@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
@@ -50,6 +50,7 @@ STATISTICS = (
 )
 
 
+@checked
 def describe(
     data: Any,
     response: str,
@@ -118,7 +119,6 @@ def describe(
     3  21.0        72   72  13.511  2.199  0.163   13.55
     4   NaN        75  297  10.244  2.744  0.268    9.90
     """
-    check_arguments(describe, locals())
     frame, kind = open_frame(data)
     names = names_of(by, "by")
     y = numbers(frame, response, "response")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.frame import to_native
 from mixedmodels.design.grouping import observed
 from mixedmodels.design.levels import Level
@@ -112,6 +112,7 @@ class DesignCheck(Printed):
         return [facts, *self.tables, Prose("Problems", self.problems or ("none",))]
 
 
+@checked
 def check_design(
     data: Any,
     *,
@@ -162,7 +163,6 @@ def check_design(
     0    XXXX  complete        72   0.96
     1    XXX-   dropout         3   0.04
     """
-    check_arguments(check_design, locals())
     frame, kind = open_frame(data)
     distinct_roles(id=id, time=time, response=response)
     ids, at = labels(frame, id, "id"), times(frame, time)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import covariate_table, evaluate_new
 from mixedmodels.design.frame import FrameKind, read, to_native
@@ -117,6 +117,7 @@ class ImpliedCorrelations(Printed):
         return Table("Standard deviation", ("", *map(text_of, shown)), tuple(rows), 1)
 
 
+@checked
 def implied_correlations(
     m: Fit,
     times: Sequence[Any] | None = None,
@@ -190,7 +191,6 @@ def implied_correlations(
     >>> round(implied.rmsd, 3), round(mm.implied_correlations(intercepts).rmsd, 3)
     (0.059, 0.113)
     """
-    check_arguments(implied_correlations, locals())
     if not m.has_random:
         raise ModelError(
             f"'{m.formula}' has no random terms: it implies that observations are uncorrelated"

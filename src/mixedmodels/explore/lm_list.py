@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.build import build_design
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
 from mixedmodels.design.frame import Columns, column_names, column_values, read
@@ -24,6 +24,7 @@ from mixedmodels.model.search import warn_rank
 from mixedmodels.moments.memory import collect_moments
 
 
+@checked
 def lm_list(
     formula: str,
     data: Any,
@@ -86,7 +87,6 @@ def lm_list(
     >>> round(growth.pooled_sd, 3), growth.df_resid
     (0.666, 147)
     """
-    check_arguments(lm_list, locals())
     frame, kind = open_frame(data)
     text, group_text = _groups(formula, group)
     parsed = _parse(text, group_text, column_names(frame), contrasts or {})

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments, check_choice
+from mixedmodels.arguments import check_choice, checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import FrameKind, attach, to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
@@ -88,9 +88,9 @@ class LmList(Printed):
         """Groups whose rows determine every coefficient and leave residual degrees of freedom."""
         return np.asarray((self.df > 0) & (self.fits.rank == len(self.term_names)))
 
+    @checked
     def levels_where(self, chosen: NDArray[np.bool_]) -> list[str]:
         """The levels of some groups."""
-        check_arguments(LmList.levels_where, locals())
         return [self.levels[i] for i in np.flatnonzero(chosen)]
 
     @property
@@ -98,6 +98,7 @@ class LmList(Printed):
         """Residual standard deviation of each group; NaN without degrees of freedom."""
         return _ratio(np.sqrt(self.fits.rss), np.sqrt(self.df))
 
+    @checked
     def coef(self, level: float = 0.95, *, sd: Literal["own", "pooled"] = "own") -> Any:
         """Coefficients of every group with confidence intervals.
 
@@ -119,7 +120,6 @@ class LmList(Printed):
         ModelError
             A level outside (0, 1), or an unknown `sd`.
         """
-        check_arguments(LmList.coef, locals())
         check_level(level)
         check_choice("sd", sd, ("own", "pooled"))
         p = len(self.term_names)
@@ -193,6 +193,7 @@ class LmList(Printed):
             "bic": np.log(n) * k - 2.0 * loglik,
         }
 
+    @checked
     def compare(
         self,
         other: LmList,
@@ -239,7 +240,6 @@ class LmList(Printed):
         0  animal  58833  0.9401   0.9818 -0.0417  r2_quad
         1  animal  58838  0.9934   0.9989 -0.0055  r2_quad
         """
-        check_arguments(LmList.compare, locals())
         _check_comparable(self, other)
         if criterion not in (*LARGER, *SMALLER):
             known = ", ".join(map(repr, (*LARGER, *SMALLER)))

@@ -11,7 +11,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.frame import FrameKind, column_values
 from mixedmodels.design.levels import Numeric, rank_of
 from mixedmodels.design.storage import read_column
@@ -57,6 +57,7 @@ class _Measure:
     columns: dict[Time, str]
 
 
+@checked
 def to_long(
     data: Any,
     *,
@@ -116,7 +117,6 @@ def to_long(
     2   b     2    0  7.3
     3   b     2    7  8.5
     """
-    check_arguments(to_long, locals())
     ids = names_of(id, "id")
     frame, kind = _with_text_names(data, ids)
     if not ids:
@@ -140,6 +140,7 @@ def to_long(
     return nw.from_dict(out, backend=kind).to_native()
 
 
+@checked
 def to_wide(
     data: Any,
     *,
@@ -190,7 +191,6 @@ def to_wide(
     0  58833      5   6.6   8.4    9.7   13.6
     1  58838      5   7.3  10.0   12.7   16.4
     """
-    check_arguments(to_wide, locals())
     ids, values = names_of(id, "id"), names_of(value, "value")
     frame, kind = _with_text_names(data, ids)
     if not ids or not values:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments, check_choice, check_whole
+from mixedmodels.arguments import check_choice, check_whole, checked
 from mixedmodels.design.frame import attach, column_names, to_native
 from mixedmodels.design.levels import label_of
 from mixedmodels.errors import DataError, ModelError
@@ -31,6 +31,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SHOWN_TIMES = 6
 
 
+@checked
 def cluster_trajectories(
     data: Any,
     *,
@@ -154,7 +155,6 @@ def cluster_trajectories(
     1       B  37    0.493333
     >>> with_clusters = c.assign(piglets)
     """
-    check_arguments(cluster_trajectories, locals())
     wanted = numbers_of_clusters(k, len(LETTERS))
     check_choice("starts", starts, ("all", *STARTS))
     check_choice("criterion", criterion, CRITERIA)

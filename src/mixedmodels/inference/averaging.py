@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import frame_kind, to_native
 from mixedmodels.errors import DataWarning, MixedModelsError, ModelError, warn
@@ -25,6 +25,7 @@ UncondSE: TypeAlias = Literal["revised", "old"]
 _PIECES = re.compile(r"(?:\[[^\]]*\]|\([^)]*\)|[^:\[(])+")
 
 
+@checked
 def model_avg(
     models: Models,
     *,
@@ -94,7 +95,6 @@ def model_avg(
     1         time     0.278      0.009     0.260      0.295         2   1.000
     2  treatm[T.2]    -0.043      0.442    -0.910      0.824         1   0.015
     """
-    check_arguments(model_avg, locals())
     check_level(level)
     _check_uncond_se(uncond_se)
     ranking = rank(models, ic, "model_avg")
@@ -122,6 +122,7 @@ def model_avg(
     )
 
 
+@checked
 def model_avg_predict(
     models: Models,
     newdata: Any = None,
@@ -188,7 +189,6 @@ def model_avg_predict(
     0       8.163      0.145     7.880      8.447
     1      11.987      0.215    11.565     12.409
     """
-    check_arguments(model_avg_predict, locals())
     check_level(level)
     _check_uncond_se(uncond_se)
     ranking = rank(models, ic, "model_avg_predict")

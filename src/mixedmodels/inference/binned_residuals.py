@@ -8,7 +8,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.frame import to_native
 from mixedmodels.engines.door import (
     answered,
@@ -27,6 +27,7 @@ from mixedmodels.model.predict import NewLevels
 from mixedmodels.model.record import Fit
 
 
+@checked
 def binned_residuals(
     m: FittedModel, table: Any, *, bins: int = 20, new_levels: NewLevels = "error"
 ) -> Any:
@@ -67,7 +68,6 @@ def binned_residuals(
     >>> mm.binned_residuals(m, table, bins=4)["n"].to_list()
     [86, 115, 74, 22]
     """
-    check_arguments(binned_residuals, locals())
     if not is_table(table):
         raise TypeError(
             "binned_residuals is for tables outside memory; for rows in memory see m.augment() and "

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, MixedModelsError, ModelError, warn
@@ -104,6 +104,7 @@ class Bootstrap(Printed):
             self.kind,
         )
 
+    @checked
     def confint(self, kind: Kind = "percentile", level: float = 0.95) -> Any:
         """Bootstrap intervals.
 
@@ -130,7 +131,6 @@ class Bootstrap(Printed):
         Efron, B. (1987), J. Am. Stat. Assoc. 82, 171-185: the acceleration is a sixth of the
         skewness of the score along the least favourable direction.
         """
-        check_arguments(Bootstrap.confint, locals())
         check_level(level)
         low, high = self.limits(kind, level)
         return to_native(

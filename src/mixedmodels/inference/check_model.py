@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference import check_statistics as statistics
@@ -46,6 +46,7 @@ EXACT = 1e-14
 QUICK = 0.003
 
 
+@checked
 def check_model(
     m: Fit,
     *,
@@ -116,7 +117,6 @@ def check_model(
     >>> check["linearity"].verdict, check["influence"].verdict
     ('problem', 'ok')
     """
-    check_arguments(check_model, locals())
     check_count(n_sim)
     if isinstance(m.rows, RowsNotKept):
         raise ModelError(f"check_model needs the rows of the fit; {m.rows.reason}")

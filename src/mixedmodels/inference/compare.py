@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, spelled
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ArgumentError, DataWarning, ModelError, warn
@@ -39,6 +39,7 @@ ROUNDING = 1e-6
 REFITTED = "ML (refitted)"
 
 
+@checked
 def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     """Rank models by an information criterion.
 
@@ -88,8 +89,6 @@ def aictab(models: Models, *, ic: Criterion = "aicc") -> Any:
     0     L  4   960.93        0.00
     1     I  3  1445.82      484.89
     """
-    ic = spelled(ic, get_args(Criterion))
-    check_arguments(aictab, locals())
     ranking = rank(models, ic, "aictab")
     order = np.argsort(ranking.values, kind="stable")
     delta = ranking.values[order] - ranking.values.min()
@@ -157,6 +156,7 @@ def rank(models: Models, ic: Criterion, caller: str) -> Ranking:
     return Ranking(given, fitted, values, weights / weights.sum())
 
 
+@checked
 def anova(
     *models: FittedModel | Models,
     type: str | int | None = None,  # noqa: A002 - the name of the field
@@ -235,7 +235,6 @@ def anova(
     0       time       1  219.57      96.98
     1  I(time^2)       1  147.19      75.58
     """
-    check_arguments(anova, locals())
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
         kind = kind_of(type, first)

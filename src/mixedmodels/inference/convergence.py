@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, check_whole
+from mixedmodels.arguments import check_whole, checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -190,6 +190,7 @@ def _four(criterion: float) -> str:
     return fixed(criterion, 4)
 
 
+@checked
 def check_convergence(
     m: Fit, n_starts: int = 8, *, seed: Seed = 1, progress: bool | None = None
 ) -> ConvergenceCheck:
@@ -240,7 +241,6 @@ def check_convergence(
     1   moments     893.55  optimum
     2  identity     893.55  optimum
     """
-    check_arguments(check_convergence, locals())
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms: least squares has one solution")
     check_whole("n_starts", n_starts, least=0)

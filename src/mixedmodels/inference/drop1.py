@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, check_choice, spelled
+from mixedmodels.arguments import check_choice, checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design
 from mixedmodels.design.frame import to_native
@@ -32,6 +32,7 @@ Test: TypeAlias = Literal["F", "Chisq", "none"]
 TESTS = ("F", "Chisq", "none")
 
 
+@checked
 def drop1(
     m: FittedModel,
     *,
@@ -103,8 +104,6 @@ def drop1(
     2  I(time^2)        10  903.76      61.41   1
     3     treatm         7  836.49       0.14   4
     """
-    test = spelled(test, TESTS)
-    check_arguments(drop1, locals())
     kind = test or ("Chisq" if m.has_random and not m.reml else "F")
     ddf = check_choice("ddf", ddf, DDF[:2])
     recipes = _recipes(m, scope)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixedmodels.arguments import check_arguments, suggestion
+from mixedmodels.arguments import checked, suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
@@ -165,6 +165,7 @@ class EmmGrid:
 
     # --- comparisons ------------------------------------------------------------------------------
 
+    @checked
     def contrasts(
         self,
         method: str | Mapping[str, ArrayLike] | ArrayLike = "pairwise",
@@ -236,7 +237,6 @@ class EmmGrid:
         2  treatm4 - treatm1     0.065      0.458  69.865    0.997
         3  treatm5 - treatm1    -0.039      0.459  70.224    0.999
         """
-        check_arguments(EmmGrid.contrasts, locals())
         level = self.level if level is None else level
         check_level(level)
         method = family_name(method)
@@ -272,6 +272,7 @@ class EmmGrid:
             self.fit.source.kind,
         )
 
+    @checked
     def joint_tests(self, *, by: str | Sequence[str] | None = None) -> Any:
         """F tests that the means do not depend on a factor, and of its interactions.
 
@@ -300,7 +301,6 @@ class EmmGrid:
         0  treatm   0.0       4  69.928      0.015    1.000
         1  treatm  21.0       4  69.635      1.101    0.363
         """
-        check_arguments(EmmGrid.joint_tests, locals())
         groups, inner = self._groups(by)
         factors = [v for v in self.variables if v.name in inner and len(v.values) > 1]
         size = int(np.prod([len(v.values) for v in self.variables if v.name in inner], initial=1))

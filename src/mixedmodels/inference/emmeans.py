@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, check_choice
+from mixedmodels.arguments import check_choice, checked
 from mixedmodels.errors import ModelError, RankDeficiencyWarning, warn
 from mixedmodels.inference.emm_grid import EmmGrid
 from mixedmodels.inference.emm_report import value_text
@@ -34,6 +34,7 @@ METHODS = {
 }
 
 
+@checked
 def emmeans(
     model: Fit,
     specs: str | Sequence[str],
@@ -123,7 +124,6 @@ def emmeans(
     Held at time = 21
     Degrees of freedom: Satterthwaite; limits: 0.95
     """
-    check_arguments(emmeans, locals())
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     scale = _scale(plan.fit, type)
     averages = plan.grid.averages([*plan.specs, *plan.by], plan.weights)
@@ -131,6 +131,7 @@ def emmeans(
     return plan.table(averages, column, "Estimated marginal means", scale)
 
 
+@checked
 def emtrends(
     model: Fit,
     specs: str | Sequence[str],
@@ -180,7 +181,6 @@ def emtrends(
     3      4      0.2448     0.0197
     4      5      0.2535     0.0201
     """
-    check_arguments(emtrends, locals())
     plan = _Plan(model, specs, by, at, ddf, level, weights)
     known = plan.grid.variables
     if var not in known:

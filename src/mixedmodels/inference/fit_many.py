@@ -13,7 +13,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments, check_choice
+from mixedmodels.arguments import check_choice, checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.contrasts import with_contrasts
 from mixedmodels.design.frame import (
@@ -122,6 +122,7 @@ class ManyFits(Printed):
             if one.failure is not None
         }
 
+    @checked
     def tidy(self, level: float = 0.95) -> Any:
         """Coefficients of all models.
 
@@ -140,7 +141,6 @@ class ManyFits(Printed):
         ModelError
             A level outside (0, 1).
         """
-        check_arguments(ManyFits.tidy, locals())
         check_level(level)
         estimate, se, df = (self._joined(name) for name in ("beta", "std_error", "df"))
         known = ~np.isnan(df)
@@ -204,6 +204,7 @@ class ManyFits(Printed):
         return to_native({**labels, **columns}, self.kind)
 
 
+@checked
 def fit_many(
     formula: str,
     data: Any,
@@ -279,7 +280,6 @@ def fit_many(
     0      1  Intercept     7.402
     1      1       time     0.289
     """
-    check_arguments(fit_many, locals())
     if (by is None) == (responses is None):
         raise ModelError("give by= (columns of segments) or responses= (columns of outcomes)")
     if (by is not None and not len(by)) or (responses is not None and not len(responses)):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import DataWarning, ModelError, warn
@@ -36,6 +36,7 @@ HELD = ("theta", "variances", "nothing")
 GONE = 1e-9
 
 
+@checked
 def influence(
     m: Fit, group: str | None = None, *, hold: Hold = "theta", progress: bool | None = None
 ) -> Any:
@@ -107,7 +108,6 @@ def influence(
     51  59172           0.069         0.208
     8   58877           0.064        -0.359
     """
-    check_arguments(influence, locals())
     if not len(m.beta):
         raise ModelError(f"'{m.formula}' has no fixed effects whose change could be measured")
     if isinstance(m.rows, RowsNotKept):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import narwhals as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, check_choice, spelled
+from mixedmodels.arguments import check_choice, checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.inference import parameters
@@ -27,6 +27,7 @@ BootType = Literal["percentile", "basic", "bca"]
 NOTHING = 3.0
 
 
+@checked
 def confint(
     model: FittedModel,
     method: Method = "wald",
@@ -111,8 +112,6 @@ def confint(
     4                  Intercept     7.360     7.082      7.639
     5                       time     0.278     0.260      0.296
     """
-    method = spelled(method, get_args(Method))
-    check_arguments(confint, locals())
     check_level(level)
     if method == "wald":
         return _wald(model, level, parameters.chosen(model, parm), ddf)

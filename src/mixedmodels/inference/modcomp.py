@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -21,6 +21,7 @@ from mixedmodels.quantiles import f_probability
 OWN = 1e-6
 
 
+@checked
 def krmodcomp(large: FittedModel, small: FittedModel) -> Any:
     """Kenward and Roger's F test of the fixed effects that a smaller model lacks.
 
@@ -60,7 +61,6 @@ def krmodcomp(large: FittedModel, small: FittedModel) -> Any:
     0   Ftest     0.0322       4  69.9945        1.0    0.998
     1  FtestU     0.0322       4  69.9945        1.0    0.998
     """
-    check_arguments(krmodcomp, locals())
     L = _restriction(large, small, "krmodcomp")
     statistic, scale, num_df, den_df = kenward_roger.f_test(large, L)
     statistics = np.array([statistic, statistic / scale])
@@ -77,6 +77,7 @@ def krmodcomp(large: FittedModel, small: FittedModel) -> Any:
     )
 
 
+@checked
 def satmodcomp(large: FittedModel, small: FittedModel) -> Any:
     """F test, with Satterthwaite's degrees of freedom, of fixed effects that a smaller model lacks.
 
@@ -111,7 +112,6 @@ def satmodcomp(large: FittedModel, small: FittedModel) -> Any:
         test  statistic  num_df   den_df  p_value
     0  Ftest     0.0332       4  69.8985   0.9978
     """
-    check_arguments(satmodcomp, locals())
     L = _restriction(large, small, "satmodcomp")
     statistic, num_df, den_df = satterthwaite.f_test(large, L)
     return to_native(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedmodels.arguments import check_arguments, described
+from mixedmodels.arguments import checked, described
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ArgumentError, ConvergenceWarning, ModelError, warn
@@ -30,6 +30,7 @@ from mixedmodels.quantiles import chi2_probability, f_probability, gamma_probabi
 ROUNDING = 1e-6
 
 
+@checked
 def pbmodcomp(
     large: FittedModel,
     small: FittedModel,
@@ -103,7 +104,6 @@ def pbmodcomp(
     3     Gamma     0.1345  NaN
     4         F     0.0336  4.0
     """
-    check_arguments(pbmodcomp, locals())
     big, little, kind = _nested_pair(large, small, "pbmodcomp")
     observed = max(little.criterion - big.criterion, 0.0)
     df = big.n_params - little.n_params
@@ -134,6 +134,7 @@ def _numbers_of(ref: ArrayLike) -> Array:
     return values
 
 
+@checked
 def pb_refdist(
     large: FittedModel,
     small: FittedModel,
@@ -168,7 +169,6 @@ def pb_refdist(
     >>> float(mm.pb_refdist(large, small, 500, seed=1).mean().round(1))
     1.4
     """
-    check_arguments(pb_refdist, locals())
     big, little, _ = _nested_pair(large, small, "pb_refdist")
     return _statistics(big, little, n_sim, seed, progress=progress)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
@@ -294,6 +294,7 @@ class LikelihoodProfile(Printed):
             columns[name] = np.array([s.row[j] for _, s in rows])
         return to_native(columns, self._profiler.fit.source.kind)
 
+    @checked
     def confint(self, level: float = 0.95) -> Any:
         """Limits at which zeta reaches the normal quantile.
 
@@ -311,7 +312,6 @@ class LikelihoodProfile(Printed):
         ModelError
             A level outside (0, 1).
         """
-        check_arguments(LikelihoodProfile.confint, locals())
         check_level(level)
         z, profiler = two_sided(level), self._profiler
         limits = np.empty((len(self._walks), 2))
@@ -345,6 +345,7 @@ class LikelihoodProfile(Printed):
         return [Table("Values profiled", header, tuple(rows), 1)]
 
 
+@checked
 def profile(
     model: FittedModel,
     parm: str | Sequence[str] | None = None,
@@ -404,7 +405,6 @@ def profile(
     0  sd_Intercept|animal     1.433     1.242      1.669
     1                 time     0.278     0.267      0.289
     """
-    check_arguments(profile, locals())
     if not 0.0 < zeta_max < math.inf or points < 1:
         raise ModelError("zeta_max and points must be positive and finite")
     profiler, wanted = profiled(model, parm)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.build import Design, TermDesign
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -31,6 +31,7 @@ from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit
 
 
+@checked
 def ranova(m: FittedModel, *, reduce_terms: bool = True) -> Any:
     """Test each random term by reducing it or taking it out.
 
@@ -91,7 +92,6 @@ def ranova(m: FittedModel, *, reduce_terms: bool = True) -> Any:
     0                   <none>         6 -446.78        NaN   0
     1  time in (time | animal)         4 -481.32       69.1   2
     """
-    check_arguments(ranova, locals())
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms to test")
     fits: dict[str, Fit] = {"<none>": m}

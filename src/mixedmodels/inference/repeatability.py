@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ConvergenceWarning, ModelError, warn
@@ -25,6 +25,7 @@ from mixedmodels.model.record import Fit
 ROUNDING = 1e-12
 
 
+@checked
 def repeatability(
     m: FittedModel,
     *,
@@ -98,7 +99,6 @@ def repeatability(
     >>> bool(0.5 < table["conf_low"][0] < 0.7 < table["conf_high"][0] < 0.85)
     True
     """
-    check_arguments(repeatability, locals())
     check_level(level)
     shares = icc(m, weight=weight).by_group
     wanted = _chosen(list(shares), group)

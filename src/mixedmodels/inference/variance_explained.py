@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array, cross_products
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError
@@ -188,6 +188,7 @@ class LinearR2(Figures):
     kind: Any
 
 
+@checked
 def icc(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     """Intraclass correlation: how much of the variance lies between groups.
 
@@ -237,7 +238,6 @@ def icc(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     >>> round(r.icc_adjusted, 4), round(r["icc_unadjusted"], 4)
     (0.8457, 0.3219)
     """
-    check_arguments(icc, locals())
     parts = variance_parts(m, weight)
     if not m.has_random:
         raise ModelError(f"'{m.formula}' has no random terms, so there is no correlation in groups")
@@ -253,6 +253,7 @@ def icc(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     )
 
 
+@checked
 def r2(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     """Share of the variance that the model explains.
 
@@ -317,7 +318,6 @@ def r2(m: Fit, *, by_group: bool = False, weight: float = 1.0) -> Any:
     animal       2.4428   0.3219
     Residual     0.44566  0.0587
     """
-    check_arguments(r2, locals())
     parts = variance_parts(m, weight)
     if by_group:
         return _by_group(m, parts, weight)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.inference.bootstrap import Bootstrap, bootstrap
 from mixedmodels.inference.convergence import ConvergenceCheck, check_convergence
@@ -114,6 +114,7 @@ class FittedModel(Fit):
         """
         return frames.varcorr(self)
 
+    @checked
     def tidy(self, ddf: str = "satterthwaite", level: float = 0.95) -> Any:
         """Coefficient table.
 
@@ -153,7 +154,6 @@ class FittedModel(Fit):
         0  Intercept      7.36      52.10  73.93
         1       time      0.28      30.54  72.81
         """
-        check_arguments(FittedModel.tidy, locals())
         return frames.tidy(self, ddf, level)
 
     def glance(self) -> Any:
@@ -202,6 +202,7 @@ class FittedModel(Fit):
         """
         return frames.augment(self)
 
+    @checked
     def residuals(self, kind: str = "response") -> Array:
         """Residuals of the rows used.
 
@@ -236,9 +237,9 @@ class FittedModel(Fit):
         >>> m.residuals("scaled")[:3].round(3).tolist()
         [-0.029, -0.372, -1.464]
         """
-        check_arguments(FittedModel.residuals, locals())
         return residuals(self, kind)
 
+    @checked
     def predict(
         self,
         newdata: Any = None,
@@ -306,7 +307,6 @@ class FittedModel(Fit):
         >>> m.predict(new, new_levels="zero").round(2).tolist()
         [12.71, 15.14]
         """
-        check_arguments(FittedModel.predict, locals())
         return predict(
             self,
             newdata,
@@ -317,6 +317,7 @@ class FittedModel(Fit):
             offset=offset,
         )
 
+    @checked
     def simulate(
         self,
         n: int = 1,
@@ -350,9 +351,9 @@ class FittedModel(Fit):
         >>> m.simulate(2, seed=1).shape
         (2, 297)
         """
-        check_arguments(FittedModel.simulate, locals())
         return simulate(self, n, seed, conditional=conditional)
 
+    @checked
     def bootstrap(
         self,
         n_sim: int = 1000,
@@ -410,7 +411,6 @@ class FittedModel(Fit):
         >>> share.replicates.shape
         (100, 1)
         """
-        check_arguments(FittedModel.bootstrap, locals())
         return bootstrap(
             self,
             n_sim,
@@ -421,6 +421,7 @@ class FittedModel(Fit):
             wrap=FittedModel.of,
         )
 
+    @checked
     def check_convergence(
         self,
         n_starts: int = 8,
@@ -454,7 +455,6 @@ class FittedModel(Fit):
         >>> m.check_convergence().message
         'all 12 starts reach the criterion 893.5502'
         """
-        check_arguments(FittedModel.check_convergence, locals())
         return check_convergence(self, n_starts, seed=seed, progress=progress)
 
     def pca(self) -> RandomEffectsPCA:
@@ -494,6 +494,7 @@ class FittedModel(Fit):
         """
         return pca(self)
 
+    @checked
     def refit(self, y: ArrayLike) -> FittedModel:
         """Fit the same model to another response on the same rows.
 
@@ -519,9 +520,9 @@ class FittedModel(Fit):
         >>> round(again.sigma, 2)
         0.67
         """
-        check_arguments(FittedModel.refit, locals())
         return FittedModel.of(refit(self, y))
 
+    @checked
     def update(
         self,
         formula: str | None = None,
@@ -559,7 +560,6 @@ class FittedModel(Fit):
         >>> round(m.update(reml=False).deviance, 2)
         883.89
         """
-        check_arguments(FittedModel.update, locals())
         return FittedModel.of(update(self, formula, reml=reml, data=data, start=start))
 
     def summary(self) -> Summary:
@@ -586,6 +586,7 @@ class FittedModel(Fit):
         return Summary(self)._repr_html_()
 
 
+@checked
 def lmer(
     formula: str,
     data: Any,
@@ -653,7 +654,6 @@ def lmer(
     >>> round(m.sigma, 4), m.n_groups
     (0.6676, {'animal': 75})
     """
-    check_arguments(lmer, locals())
     return FittedModel.of(
         fit_model(
             formula,
@@ -669,6 +669,7 @@ def lmer(
     )
 
 
+@checked
 def lm(
     formula: str,
     data: Any,
@@ -706,7 +707,6 @@ def lm(
     >>> o.df_resid, round(o.sigma, 4)
     (287, 1.6808)
     """
-    check_arguments(lm, locals())
     return FittedModel.of(
         fit_model(
             formula,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataWarning, ModelError
 from mixedmodels.likelihood.nested import NestedBlocks
@@ -38,6 +38,7 @@ VERSION = 1
 VERDICTS = ("optimum", "boundary optimum", "not identified", "not converged")
 
 
+@checked
 def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False) -> None:
     """Write a fitted model to one file that `load` reads back.
 
@@ -72,7 +73,6 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
     >>> bool((mm.load(path).beta == m.beta).all())
     True
     """
-    check_arguments(save, locals())
     if data and isinstance(model.rows, RowsNotKept):
         raise ModelError(f"data=True: {model.rows.reason}")
     arrays: Parts = {}
@@ -89,6 +89,7 @@ def save(model: FittedModel, path: str | os.PathLike[str], *, data: bool = False
     archive.write(Path(path), manifest, arrays)
 
 
+@checked
 def load(path: str | os.PathLike[str]) -> FittedModel:
     """Read a model that `save` wrote.
 
@@ -123,7 +124,6 @@ def load(path: str | os.PathLike[str]) -> FittedModel:
     >>> mm.load(path).n_groups
     {'animal': 75}
     """
-    check_arguments(load, locals())
     with archive.opened(Path(path)) as stored:
         _check_version(stored)
         return _restore(stored)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments, check_choice
+from mixedmodels.arguments import check_choice, checked
 from mixedmodels.design.frame import to_native
 from mixedmodels.errors import ModelError, require
 from mixedmodels.inference.compare import Models, named_models
@@ -127,6 +127,7 @@ class ModelTable(Printed):
                 columns[f"{name}: {what}"] = [row.cells[i][j] for row in self.rows]
         return to_native(columns, self.kind)
 
+    @checked
     def gt(self, title: str | None = None) -> Any:
         """The table as a ``great_tables.GT``, to be styled further.
 
@@ -135,7 +136,6 @@ class ModelTable(Printed):
         MissingDependencyError
             great_tables is not installed.
         """
-        check_arguments(ModelTable.gt, locals())
         gt = require("great_tables", "tables")
         import pandas as pd
 
@@ -158,14 +158,14 @@ class ModelTable(Printed):
             table = table.tab_header(clean(title))
         return table.tab_source_note(self.note) if self.note else table
 
+    @checked
     def to_html(self, title: str | None = None) -> str:
         """The table as an element, its styles in place: browsers, Word and mail show it alike."""
-        check_arguments(ModelTable.to_html, locals())
         return str(self.gt(title).as_raw_html(inline_css=True))
 
+    @checked
     def to_latex(self, title: str | None = None) -> str:
         """The table as LaTeX (packages booktabs, caption, longtable)."""
-        check_arguments(ModelTable.to_latex, locals())
         text = str(self.gt(title).as_latex())
         for symbol, command in LATEX.items():
             text = text.replace(symbol, command)
@@ -187,6 +187,7 @@ class ModelTable(Printed):
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{text}\n\n{self.note}\n" if self.note else text + "\n"
 
+    @checked
     def save(self, path: str | Path, title: str | None = None) -> None:
         """Write the table; the ending chooses the form: .html (a whole page), .tex, .md or .txt.
 
@@ -195,7 +196,6 @@ class ModelTable(Printed):
         ModelError
             Another ending.
         """
-        check_arguments(ModelTable.save, locals())
         path = Path(path)
         if path.suffix == ".html":
             text = PAGE.format(escape(clean(title or self.title())), self.to_html(title))
@@ -216,6 +216,7 @@ def _escaped(cell: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
+@checked
 def tab_model(
     *models: FittedModel | Models,
     names: Sequence[str] | None = None,
@@ -271,7 +272,6 @@ def tab_model(
     >>> print(mm.tab_model({"growth": m}).to_markdown().splitlines()[4])
     | time | 0.278 | 0.260 to 0.296 | <0.001 |
     """
-    check_arguments(tab_model, locals())
     given: Any = models[0] if len(models) == 1 and not isinstance(models[0], Fit) else models
     fits = list(named_models(given, "tab_model").items())
     if names is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataWarning
 from mixedmodels.inference.check_model import check_model
@@ -45,6 +45,7 @@ WIDTH, HEIGHT, LINE, MOST = 5.0, 3.7, 58, 3_000
 SLICES = 10
 
 
+@checked
 def check(m: Fit | ModelCheck, *, time: str | None = None, n_sim: int = 250) -> Any:
     """One page: a plot for each assumption, with the verdict over it.
 
@@ -74,7 +75,6 @@ def check(m: Fit | ModelCheck, *, time: str | None = None, n_sim: int = 250) -> 
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> page = mm.plot.check(m, time="time", n_sim=50)
     """
-    check_arguments(check, locals())
     drawing()
     found = m if isinstance(m, ModelCheck) else check_model(m, time=time, n_sim=n_sim)
     panels = [_headed(plot, found[name]) for name, plot in _panels(found)]

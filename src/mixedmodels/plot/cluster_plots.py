@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.errors import ModelError
 from mixedmodels.explore.criteria import CRITERIA
 from mixedmodels.explore.trajectories import LETTERS, TrajectoryClusters
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MOST_LINES = 300
 
 
+@checked
 def clusters(
     found: TrajectoryClusters, k: int | None = None, *, facets: bool = False, labels: Labels = None
 ) -> ggplot:
@@ -75,7 +76,6 @@ def clusters(
     >>> list(p.data["cluster"].cat.categories)
     ['A (40 %)', 'B (35 %)', 'C (25 %)']
     """
-    check_arguments(clusters, locals())
     p9 = drawing()
     found = found if k is None else found.choose(k)
     partition, grid = found.partitions[found.k], found.grid
@@ -120,6 +120,7 @@ def _curves(at: Any, values: Any, cluster: Any, names: list[str]) -> pd.DataFram
     )
 
 
+@checked
 def criteria(found: TrajectoryClusters, names: Sequence[str] | None = None) -> ggplot:
     """Quality criteria by the number of clusters; for all of them larger is better.
 
@@ -151,7 +152,6 @@ def criteria(found: TrajectoryClusters, names: Sequence[str] | None = None) -> g
     >>> p.data.loc[p.data["best"], ["k", "criterion"]].values.tolist()
     [[2, 'Calinski Harabasz'], [3, 'BIC']]
     """
-    check_arguments(criteria, locals())
     import pandas as pd
 
     p9 = drawing()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.compare import Criterion, Models, aictab, named_models
 from mixedmodels.inference.variance_explained import variance_parts
@@ -44,6 +44,7 @@ LONG, LABEL = 70, 34
 READABLE = 0.05
 
 
+@checked
 def coefficients(
     *models: FittedModel | Models,
     level: float = 0.95,
@@ -87,7 +88,6 @@ def coefficients(
     >>> len(p.data)
     10
     """
-    check_arguments(coefficients, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -159,6 +159,7 @@ def _coefficient_table(m: FittedModel, k: int, ddf: str, level: float) -> pd.Dat
     return pd.DataFrame({"model": np.full(len(frame), k), **columns})
 
 
+@checked
 def model_weights(
     *models: FittedModel | Models, ic: Criterion = "aicc", labels: Labels = None
 ) -> ggplot:
@@ -193,7 +194,6 @@ def model_weights(
     >>> p.data["delta"].round(2).tolist()
     [0.0, 28.39]
     """
-    check_arguments(model_weights, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -221,6 +221,7 @@ def model_weights(
     return plot + size(6.4, float(np.clip(1.1 + ROW * k, 1.9, 6.0)))
 
 
+@checked
 def variance_partition(*models: FittedModel | Models, labels: Labels = None) -> ggplot:
     """Shares of the variance: fixed effects, each grouping factor, residual.
 
@@ -256,7 +257,6 @@ def variance_partition(*models: FittedModel | Models, labels: Labels = None) -> 
     >>> p.data[["source", "share"]].round(3).values.tolist()
     [['fixed effects', 0.619], ['animal', 0.322], ['residual', 0.059]]
     """
-    check_arguments(variance_partition, locals())
     import pandas as pd
 
     p9 = drawing()

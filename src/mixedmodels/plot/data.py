@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.model.predict import check_level
 from mixedmodels.plot.columns import (
     MOST_LINES,
@@ -48,6 +48,7 @@ FEW_TIMES = 8
 By = str | Sequence[str] | None
 
 
+@checked
 def trajectories(
     data: Any,
     *,
@@ -97,7 +98,6 @@ def trajectories(
     >>> sorted(p.data.columns)
     ['by', 'id', 'line', 'response', 'time']
     """
-    check_arguments(trajectories, locals())
     p9 = drawing()
     shown, n_groups = read_rows(data, time, response, by, id)
     frame = shown.frame
@@ -140,6 +140,7 @@ def trajectories(
     return plot
 
 
+@checked
 def means(
     data: Any,
     *,
@@ -191,7 +192,6 @@ def means(
     2  14.0  75     10.84     10.46      11.21
     3  21.0  72     13.51     12.99      14.03
     """
-    check_arguments(means, locals())
     check_level(level)
     p9 = drawing()
     shown, n_groups = read_rows(data, time, response, by)

@@ -9,7 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.emm_grid import EmmGrid
@@ -40,6 +40,7 @@ LONG = 30
 ROUNDS, EVEN = 40, 0.05
 
 
+@checked
 def emmeans(
     grid: EmmGrid, *, arrows: bool = True, adjust: str = "tukey", labels: Labels = None
 ) -> ggplot:
@@ -89,7 +90,6 @@ def emmeans(
     >>> p.data["name"].tolist()
     ['1', '2', '3', '4', '5']
     """
-    check_arguments(emmeans, locals())
     p9 = drawing()
     frame, groups = _means(grid)
     wrong = _add_arrows(frame, grid, groups, adjust) if arrows and grid.scale is None else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.bootstrap import Bootstrap, Kind
@@ -35,6 +35,7 @@ CURVE = 160
 LONG = 40
 
 
+@checked
 def profile_zeta(pr: LikelihoodProfile, *, level: float = 0.95, labels: Labels = None) -> ggplot:
     """Signed roots of the deviance's rise: straight lines where Wald intervals are right.
 
@@ -65,7 +66,6 @@ def profile_zeta(pr: LikelihoodProfile, *, level: float = 0.95, labels: Labels =
     >>> m = mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.profile_zeta(mm.profile(m, "sd_Intercept|animal"))
     """
-    check_arguments(profile_zeta, locals())
     p9 = drawing()
     curves, limits, names = _profiles(pr, level, labels)
     plot = canvas(
@@ -83,6 +83,7 @@ def profile_zeta(pr: LikelihoodProfile, *, level: float = 0.95, labels: Labels =
     return plot + wrapped("parameter", names, scales="free_x")
 
 
+@checked
 def profile_density(pr: LikelihoodProfile, *, level: float = 0.95, labels: Labels = None) -> ggplot:
     """Densities that the profiles imply: of what the likelihood says, with normal zeta.
 
@@ -113,7 +114,6 @@ def profile_density(pr: LikelihoodProfile, *, level: float = 0.95, labels: Label
     >>> m = mm.lmer("BW ~ time + (1 | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.profile_density(mm.profile(m, ["sigma", "time"]))
     """
-    check_arguments(profile_density, locals())
     p9 = drawing()
     curves, limits, names = _profiles(pr, level, labels)
     plot = canvas(
@@ -187,6 +187,7 @@ def _curve(value: Array, zeta: Array, density: Array) -> pd.DataFrame:
     )
 
 
+@checked
 def bootstrap_density(
     b: Bootstrap,
     names: Sequence[str] | None = None,
@@ -229,7 +230,6 @@ def bootstrap_density(
     >>> len(p.data)
     50
     """
-    check_arguments(bootstrap_density, locals())
     import pandas as pd
 
     p9 = drawing()

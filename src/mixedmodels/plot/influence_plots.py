@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.influence import Hold
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MOST_DRAWN, MOST_NAMED, NAMED_EACH, MOST_TERMS = 3_000, 5, 2, 16
 
 
+@checked
 def influence(
     m: Fit, group: str | None = None, *, hold: Hold = "theta", labels: Labels = None
 ) -> ggplot:
@@ -80,7 +81,6 @@ def influence(
     >>> p.data.nlargest(2, "cooks_distance")["name"].tolist()
     ['59172', '58877']
     """
-    check_arguments(influence, locals())
     p9 = drawing()
     table = nw.from_native(influence_of(m, group, hold=hold), eager_only=True)
     frame, n = _frame(table, table["cooks_distance"].to_numpy())
@@ -107,6 +107,7 @@ def influence(
     return plot if group is None else plot + _without_ticks()
 
 
+@checked
 def dfbetas(
     m: Fit, group: str | None = None, *, hold: Hold = "theta", labels: Labels = None
 ) -> ggplot:
@@ -150,7 +151,6 @@ def dfbetas(
     >>> list(p.data["term"].cat.categories)
     ['Intercept', 'time']
     """
-    check_arguments(dfbetas, locals())
     p9 = drawing()
     names = m.term_names
     if len(names) > MOST_TERMS:
@@ -195,6 +195,7 @@ def dfbetas(
     return plot if group is None else plot + _without_ticks()
 
 
+@checked
 def residuals_leverage(m: Fit) -> ggplot:
     """Residuals against leverage; the larger a point, the larger its Cook's distance.
 
@@ -227,7 +228,6 @@ def residuals_leverage(m: Fit) -> ggplot:
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.residuals_leverage(m)
     """
-    check_arguments(residuals_leverage, locals())
     p9 = drawing()
     table = nw.from_native(influence_of(m), eager_only=True)
     frame, n = _frame(table, table["cooks_distance"].to_numpy())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.explore.columns import counted
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MOST_ARROWS = 200
 
 
+@checked
 def group_intervals(fits: LmList, *, level: float = 0.95, labels: Labels = None) -> ggplot:
     """Coefficients of one regression per group, with intervals.
 
@@ -79,7 +80,6 @@ def group_intervals(fits: LmList, *, level: float = 0.95, labels: Labels = None)
     >>> len(p.data), list(p.data["term"].cat.categories)
     (150, ['Intercept', 'time'])
     """
-    check_arguments(group_intervals, locals())
     check_level(level)
     known = np.flatnonzero(np.isfinite(fits.fits.unit_errors).all(axis=1))
     if not len(known) or not fits.df_resid:
@@ -101,6 +101,7 @@ def group_intervals(fits: LmList, *, level: float = 0.95, labels: Labels = None)
     )
 
 
+@checked
 def compare_lists(
     first: LmList,
     second: LmList,
@@ -145,7 +146,6 @@ def compare_lists(
     >>> p.data["best"].value_counts().to_dict()
     {'quadratic': 72, 'linear': 0}
     """
-    check_arguments(compare_lists, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -183,6 +183,7 @@ def compare_lists(
 # --- partial pooling ------------------------------------------------------------------------------
 
 
+@checked
 def shrinkage(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggplot:
     """From each group's own regression to its estimate in the model, as arrows.
 
@@ -221,7 +222,6 @@ def shrinkage(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggp
           x  x_model      y  y_model
     0  6.23    6.619  0.319     0.29
     """
-    check_arguments(shrinkage, locals())
     k = factor_of(m, group)
     names = kept_names(m, k)
     centre = fixed_values(m, names)

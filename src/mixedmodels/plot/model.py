@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments, suggestion
+from mixedmodels.arguments import checked, suggestion
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import column_values
 from mixedmodels.errors import ModelError
@@ -50,6 +50,7 @@ MOST_CURVES, MOST_PANELS, CURVE = 150, 20, 40
 PARTS = ("fixed effects only", "with random effects")
 
 
+@checked
 def calibration(m: Fit, *, labels: Labels = None) -> ggplot:
     """Observed against fitted values, without and with the random effects.
 
@@ -83,7 +84,6 @@ def calibration(m: Fit, *, labels: Labels = None) -> ggplot:
     >>> len(p.data)
     594
     """
-    check_arguments(calibration, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -126,6 +126,7 @@ def response_title(m: Fit, labels: Labels) -> str:
 # --- each group's own curve -----------------------------------------------------------------------
 
 
+@checked
 def conditional(
     m: Fit,
     x: str,
@@ -178,7 +179,6 @@ def conditional(
     >>> p.data["level"].nunique()
     75
     """
-    check_arguments(conditional, locals())
     p9 = drawing()
     check_variable(m, x)
     k = factor_of(m, group)

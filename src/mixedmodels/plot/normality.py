@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.model.predict import residuals as residuals_of
 from mixedmodels.model.record import Fit
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from plotnine import ggplot
 
 
+@checked
 def qq(m: Fit) -> ggplot:
     """Quantiles of the residuals against the normal distribution, with an envelope.
 
@@ -74,7 +75,6 @@ def qq(m: Fit) -> ggplot:
     >>> bool(p.data["inside"].all())
     True
     """
-    check_arguments(qq, locals())
     values = residuals_of(m, "scaled")
     ranks = positions(len(values))
     band = model_band(m, partial(_ordered, ranks=ranks), independent_band(ranks, len(values)))
@@ -121,6 +121,7 @@ def quantile_layers() -> list[Any]:
     ]
 
 
+@checked
 def residual_distribution(m: Fit) -> ggplot:
     """Histogram and density of the residuals, beside the normal distribution.
 
@@ -149,7 +150,6 @@ def residual_distribution(m: Fit) -> ggplot:
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.residual_distribution(m)
     """
-    check_arguments(residual_distribution, locals())
     import pandas as pd
 
     p9 = drawing()
@@ -183,6 +183,7 @@ def residual_distribution(m: Fit) -> ggplot:
 # --- random effects -------------------------------------------------------------------------------
 
 
+@checked
 def qq_random(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggplot:
     """Quantiles of the random effects against the normal distribution, with an envelope.
 
@@ -220,7 +221,6 @@ def qq_random(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggp
     >>> list(p.data["panel"].cat.categories)
     ['animal: Intercept', 'animal: time']
     """
-    check_arguments(qq_random, locals())
     import pandas as pd
 
     terms = alive_terms(m, group)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.collinearity import variables_of
 from mixedmodels.inference.deletion import terms_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, MOST = 4.8, 3.5, 24
 
 
+@checked
 def all_effects(
     m: Fit,
     *,
@@ -72,7 +73,6 @@ def all_effects(
     >>> m = mm.lmer("BW ~ factor(time) + treatm + (1 | animal)", piglets)
     >>> page = mm.plot.all_effects(m)
     """
-    check_arguments(all_effects, locals())
     p9 = drawing()
     shown = together(m)
     if not shown:
@@ -96,6 +96,7 @@ def all_effects(
     return composed([plot + same for plot in panels], WIDTH, HEIGHT)
 
 
+@checked
 def all_residuals(m: Fit, *, kind: str = "scaled", labels: Labels = None) -> Any:
     """One page: residuals against the fitted values and against every column of the fixed part.
 
@@ -123,7 +124,6 @@ def all_residuals(m: Fit, *, kind: str = "scaled", labels: Labels = None) -> Any
     >>> m = mm.lmer("BW ~ time + treatm + (1 | animal)", piglets)
     >>> page = mm.plot.all_residuals(m)
     """
-    check_arguments(all_residuals, locals())
     columns = [None, *m.design.formula.fixed_variables]
     if len(columns) > MOST:
         raise ModelError(

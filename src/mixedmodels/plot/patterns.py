@@ -9,7 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.design.frame import column_names, column_values
 from mixedmodels.errors import DataError
 from mixedmodels.plot.columns import (
@@ -39,6 +39,7 @@ MOST_PATTERNS = 20
 THERE = "#D6E4F0"
 
 
+@checked
 def missingness(
     data: Any, columns: Sequence[str] | None = None, *, labels: Labels = None
 ) -> ggplot:
@@ -70,7 +71,6 @@ def missingness(
     >>> p.data[["column", "state", "n"]].values.tolist()
     [['x', 'observed', 2], ['y', 'observed', 2], ['x', 'missing', 1], ['y', 'observed', 1]]
     """
-    check_arguments(missingness, locals())
     names = list(columns) if columns is not None else list(column_names(data))
     if not names:
         raise DataError("there are no columns to show")
@@ -79,6 +79,7 @@ def missingness(
     return _patterns(there, distinct(shown), x=None, rows="rows")
 
 
+@checked
 def dropout(
     data: Any,
     *,
@@ -115,7 +116,6 @@ def dropout(
     >>> p.data.loc[p.data["state"] == "missing", ["column", "n"]].values.tolist()
     [['21', 3]]
     """
-    check_arguments(dropout, locals())
     shown = collect(
         data,
         numbers={"response": response},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.emm_grid import EmmGrid
 from mixedmodels.inference.emmeans import emmeans
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 CURVE, FEW = 60, 5
 
 
+@checked
 def marginal(
     m: Fit,
     x: str,
@@ -107,7 +108,6 @@ def marginal(
     0    0.0        7.36      7.07       7.65
     59  21.0       13.19     12.70      13.69
     """
-    check_arguments(marginal, locals())
     if m.source.sums is not None:
         raise ModelError(
             "mm.plot.marginal shows the rows, which a model of sums does not have: "
@@ -121,6 +121,7 @@ def marginal(
     return plot
 
 
+@checked
 def effects(
     m: Fit,
     x: str,
@@ -165,7 +166,6 @@ def effects(
     >>> len(p.data)
     20
     """
-    check_arguments(effects, locals())
     table, column, _ = _predictions(m, x, by, level, ddf, weights)
     return _plot(m, table, x, by, labels, level, "") + _layers(table, column, by)
 

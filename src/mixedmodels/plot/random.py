@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.compare import quoted
@@ -42,6 +42,7 @@ MOST_LEVELS, MOST_NAMED = 200, 60
 RADIUS = -2.0 * np.log(0.05)
 
 
+@checked
 def caterpillar(
     m: Fit, group: str | None = None, *, level: float = 0.95, labels: Labels = None
 ) -> ggplot:
@@ -82,7 +83,6 @@ def caterpillar(
     >>> len(p.data), list(p.data["term"].cat.categories)
     (150, ['Intercept', 'time'])
     """
-    check_arguments(caterpillar, locals())
     check_level(level)
     k = factor_of(m, group)
     factor = m.design.groups[k]
@@ -190,6 +190,7 @@ def level_axis(levels: list[str]) -> list[Any]:
     ]
 
 
+@checked
 def random_pairs(m: Fit, group: str | None = None, *, labels: Labels = None) -> ggplot:
     """Random effects of each level against one another, for every pair of terms.
 
@@ -225,7 +226,6 @@ def random_pairs(m: Fit, group: str | None = None, *, labels: Labels = None) -> 
     >>> len(p.data)
     75
     """
-    check_arguments(random_pairs, locals())
     p9 = drawing()
     k = factor_of(m, group)
     if group is None:

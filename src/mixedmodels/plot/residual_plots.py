@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError, ModelError
 from mixedmodels.model.predict import residuals as residuals_of
@@ -54,6 +54,7 @@ KINDS = {
 FITTED = "fitted value"
 
 
+@checked
 def residuals(
     m: Fit, against: str | None = None, *, kind: str = "scaled", labels: Labels = None
 ) -> ggplot:
@@ -95,7 +96,6 @@ def residuals(
     >>> p.data.groupby("x")["residual"].mean().round(2).to_dict()
     {0.0: 0.34, 7.0: -0.2, 14.0: -0.61, 21.0: 0.49}
     """
-    check_arguments(residuals, locals())
     p9 = drawing()
     values = residuals_of(m, kind)
     x = m.fitted if against is None else column_of(m, against)
@@ -119,6 +119,7 @@ def residuals(
     return plot
 
 
+@checked
 def scale_location(m: Fit, against: str | None = None, *, labels: Labels = None) -> ggplot:
     """Square roots of the absolute residuals, whose curve shows a change of spread.
 
@@ -151,7 +152,6 @@ def scale_location(m: Fit, against: str | None = None, *, labels: Labels = None)
     >>> m = mm.lmer("BW ~ time + (time | animal)", mm.datasets.load("piglets"))
     >>> p = mm.plot.scale_location(m)
     """
-    check_arguments(scale_location, locals())
     values = np.sqrt(np.abs(residuals_of(m, "scaled")))
     x = m.fitted if against is None else column_of(m, against)
     if is_labels(x):
@@ -175,6 +175,7 @@ def scale_location(m: Fit, against: str | None = None, *, labels: Labels = None)
 # --- memory ---------------------------------------------------------------------------------------
 
 
+@checked
 def autocorrelation(
     m: Fit, time: str | None = None, *, group: str | None = None, max_lag: int | None = None
 ) -> ggplot:
@@ -220,7 +221,6 @@ def autocorrelation(
     1    2  147        -0.46
     2    3   72         0.20
     """
-    check_arguments(autocorrelation, locals())
     import pandas as pd
 
     p9 = drawing()

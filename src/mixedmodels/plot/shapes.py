@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.plot.columns import (
     MOST_DENSE,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from plotnine import ggplot
 
 
+@checked
 def boxes(data: Any, *, time: str, response: str, by: By = None, labels: Labels = None) -> ggplot:
     """Box plots over time.
 
@@ -74,7 +75,6 @@ def boxes(data: Any, *, time: str, response: str, by: By = None, labels: Labels 
     >>> list(p.data["time"].cat.categories)
     ['0', '7', '14', '21']
     """
-    check_arguments(boxes, locals())
     p9 = drawing()
     plot, n_groups = _by_cell(data, time, response, by, labels)
     style = {} if by is not None else {"fill": BASE}
@@ -89,6 +89,7 @@ def boxes(data: Any, *, time: str, response: str, by: By = None, labels: Labels 
     return plot if by is None else plot + colour_scale(n_groups, "fill")
 
 
+@checked
 def violins(data: Any, *, time: str, response: str, by: By = None, labels: Labels = None) -> ggplot:
     """Densities over time as violins, with a dot at the median.
 
@@ -118,7 +119,6 @@ def violins(data: Any, *, time: str, response: str, by: By = None, labels: Label
     >>> len(p.layers)
     2
     """
-    check_arguments(violins, locals())
     p9 = drawing()
     plot, n_groups = _by_cell(data, time, response, by, labels)
     frame: Any = plot.data
@@ -139,6 +139,7 @@ def violins(data: Any, *, time: str, response: str, by: By = None, labels: Label
     return plot if by is None else plot + colour_scale(n_groups, "fill")
 
 
+@checked
 def distribution(data: Any, *, response: str, by: By = None, labels: Labels = None) -> ggplot:
     """Histogram and density of a column.
 
@@ -168,7 +169,6 @@ def distribution(data: Any, *, response: str, by: By = None, labels: Labels = No
     >>> len(p.data)
     297
     """
-    check_arguments(distribution, locals())
     shown = collect(data, numbers={"response": response}, factors={"by": by})
     n_groups = 0 if by is None else check_groups(shown.frame["by"], by)
     chosen = some_rows(len(shown.frame), MOST_DENSE)

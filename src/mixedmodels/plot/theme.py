@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.errors import ModelError, require
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def drawing() -> Any:
     return require("plotnine", "plot")
 
 
+@checked
 def theme_mixedmodels(base_size: float = 11.0) -> theme_type:
     """The theme of all plots of the package, for plots of your own.
 
@@ -72,7 +73,6 @@ def theme_mixedmodels(base_size: float = 11.0) -> theme_type:
     >>> piglets = mm.datasets.load("piglets")
     >>> p = p9.ggplot(piglets, p9.aes("time", "BW")) + p9.geom_point() + mm.plot.theme_mixedmodels()
     """
-    check_arguments(theme_mixedmodels, locals())
     if not 0.0 < base_size < 1000.0:
         raise ModelError(f"base_size must be a size in points, not {base_size}")
     p9 = drawing()

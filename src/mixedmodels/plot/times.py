@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.errors import DataError
 from mixedmodels.explore.correlations import TimeCorrelations
@@ -39,6 +39,7 @@ MOST_PAIRED, MOST_SUBJECTS, MOST_WRITTEN = 8, 600, 12
 DARK = 0.7
 
 
+@checked
 def scatter_matrix(
     data: Any,
     *,
@@ -81,7 +82,6 @@ def scatter_matrix(
     >>> len(p.data)
     441
     """
-    check_arguments(scatter_matrix, locals())
     p9 = drawing()
     from mizani.breaks import breaks_extended
 
@@ -199,6 +199,7 @@ def _correlation(x: Array, y: Array) -> float:
     return float(np.corrcoef(x[both], y[both])[0, 1])
 
 
+@checked
 def correlations(found: TimeCorrelations | ImpliedCorrelations, *, labels: Labels = None) -> ggplot:
     """Heatmap of correlations over time, or of implied beside observed ones.
 
@@ -227,7 +228,6 @@ def correlations(found: TimeCorrelations | ImpliedCorrelations, *, labels: Label
     >>> mm.plot.correlations(found).data["text"].tolist()[:4]
     ['1.00', '0.83', '0.72', '0.66']
     """
-    check_arguments(correlations, locals())
     import pandas as pd
 
     p9 = drawing()

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mixedmodels.arguments import check_arguments
+from mixedmodels.arguments import checked
 from mixedmodels.errors import ModelError
 from mixedmodels.inference.compare import Models
 from mixedmodels.model.fitted import FittedModel
@@ -52,6 +52,7 @@ class Report:
     title: str
     html: str
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the file.
 
@@ -67,7 +68,6 @@ class Report:
         OSError
             The file cannot be written.
         """
-        check_arguments(Report.save, locals())
         check_path(path)
         Path(path).write_text(self.html, encoding="utf-8")
 
@@ -82,6 +82,7 @@ class Report:
         )
 
 
+@checked
 def report(
     models: FittedModel | Models,
     *,
@@ -150,7 +151,6 @@ def report(
     >>> mm.report(m, title="Growth of piglets", path="piglets.html")  # doctest: +SKIP
     <Report 'Growth of piglets', ... kB: .save(path)>
     """
-    check_arguments(report, locals())
     drawing()
     check_level(level)
     if path is not None:
