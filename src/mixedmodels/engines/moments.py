@@ -228,6 +228,7 @@ class Moments:
         save(self, Path(path))
 
     @staticmethod
+    @checked
     def load(path: str | os.PathLike[str]) -> Moments:
         """Read sums that `save` wrote. Nothing in the file is executed.
 

@@ -76,6 +76,7 @@ class TimeCorrelations(Printed):
     values: Array
     kind: FrameKind
 
+    @checked
     def frame(self) -> Any:
         """All ordered pairs of times.
 
@@ -94,6 +95,7 @@ class TimeCorrelations(Printed):
             self.kind,
         )
 
+    @checked
     def wide(self) -> Any:
         """The values that the correlations are of, a row per subject, a column per time."""
         columns = {

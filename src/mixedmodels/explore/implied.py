@@ -70,6 +70,7 @@ class ImpliedCorrelations(Printed):
     rmsd: float
     kind: FrameKind
 
+    @checked
     def frame(self) -> Any:
         """All ordered pairs of times, observed beside implied.
 

@@ -148,6 +148,7 @@ class LmList(Printed):
             self.kind,
         )
 
+    @checked
     def glance(self) -> Any:
         """How well each group's regression fits.
 
@@ -173,6 +174,7 @@ class LmList(Printed):
             self.kind,
         )
 
+    @checked
     def criteria(self) -> dict[str, Array]:
         """r2, adj_r2, sigma, loglik, aic, aicc and bic of each group, shape (n_groups,)."""
         fits, k = self.fits, self.fits.rank + 1.0
@@ -270,6 +272,7 @@ class LmList(Printed):
             self.kind,
         )
 
+    @checked
     def augment(self) -> Any:
         """The data with the fitted values and residuals of each group's own regression.
 

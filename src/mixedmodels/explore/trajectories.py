@@ -204,6 +204,7 @@ class TrajectoryClusters:
     best_k: int
     k: int
 
+    @checked
     def choose(self, k: int) -> TrajectoryClusters:
         """The same result with another number of clusters in use.
 
@@ -219,6 +220,7 @@ class TrajectoryClusters:
         self._partition(k)
         return replace(self, k=k)
 
+    @checked
     def labels(self, k: int | None = None) -> Any:
         """The cluster of each subject.
 
@@ -237,6 +239,7 @@ class TrajectoryClusters:
             self.grid.kind,
         )
 
+    @checked
     def assign(self, data: Any, *, k: int | None = None, name: str = "cluster") -> Any:
         """Any data that hold the subjects, with the cluster as a further column.
 
@@ -329,6 +332,7 @@ class TrajectoryClusters:
             self.grid.kind,
         )
 
+    @checked
     def cross_table(self, by: str, k: int | None = None) -> CrossTable:
         """How the clusters relate to another column, such as the treatment.
 

@@ -84,12 +84,14 @@ class Bootstrap(Printed):
     def _failed(self) -> Any:
         return np.isnan(self.scores).any(axis=1) | np.isnan(self.replicates).all(axis=1)
 
+    @checked
     def frame(self) -> Any:
         """Replicates as a frame: replicate, then one column per number."""
         columns: dict[str, Any] = {"replicate": np.arange(1, len(self) + 1)}
         columns |= {name: self.replicates[:, j] for j, name in enumerate(self.names)}
         return to_native(columns, self.kind)
 
+    @checked
     def tidy(self) -> Any:
         """One row per number: term, estimate, bias, std_error, n (replicates with a value)."""
         mean, sd, count = self._moments()

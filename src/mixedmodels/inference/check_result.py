@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
 from mixedmodels.design.frame import to_native
 from mixedmodels.inference.check_statistics import Statistic
@@ -105,6 +106,7 @@ class ModelCheck(Printed):
                 return check
         raise KeyError(assumption)
 
+    @checked
     def frame(self) -> Any:
         """One row per assumption.
 
@@ -119,6 +121,7 @@ class ModelCheck(Printed):
             self.fit.source.kind,
         )
 
+    @checked
     def statistics(self) -> Any:
         """One row per number behind the verdicts.
 
@@ -142,6 +145,7 @@ class ModelCheck(Printed):
             self.fit.source.kind,
         )
 
+    @checked
     def vif(self) -> Any:
         """Variance inflation of the fixed terms.
 
@@ -158,6 +162,7 @@ class ModelCheck(Printed):
         out["vif_foreign"] = out.pop("foreign")
         return to_native(out, self.fit.source.kind)
 
+    @checked
     def plot(self) -> Any:
         """The page of plots; see `mixedmodels.plot.check`."""
         # the plots stand above this floor: they are loaded when they are asked for

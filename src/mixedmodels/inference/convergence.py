@@ -138,6 +138,7 @@ class ConvergenceCheck(Printed):
         place = "a flat optimum" if flat else f"another {restart.verdict}"
         return f"ended at {place}, higher by {number(delta)}"
 
+    @checked
     def frame(self) -> Any:
         """One row per start: start, criterion, delta, verdict, gradient_norm, evaluations, theta.
 

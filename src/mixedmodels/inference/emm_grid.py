@@ -96,6 +96,7 @@ class EmmGrid:
 
     # --- as a frame -------------------------------------------------------------------------------
 
+    @checked
     def frame(self) -> Any:
         """The table as a frame of the user's kind.
 
@@ -108,6 +109,7 @@ class EmmGrid:
         """
         return to_native(self._columns(), self.fit.source.kind)
 
+    @checked
     def to_pandas(self) -> Any:
         """The table as a pandas frame."""
         return to_native(self._columns(), "pandas")

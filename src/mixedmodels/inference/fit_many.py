@@ -163,6 +163,7 @@ class ManyFits(Printed):
         }
         return self._frame([len(one.terms) for one in self.results], columns)
 
+    @checked
     def variances(self) -> Any:
         """Standard deviations, correlations and sigma of all models.
 
@@ -177,6 +178,7 @@ class ManyFits(Printed):
         }
         return self._frame([len(one.parameters) for one in self.results], columns)
 
+    @checked
     def glance(self) -> Any:
         """One row per model.
 

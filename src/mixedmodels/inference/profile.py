@@ -267,6 +267,7 @@ class LikelihoodProfile(Printed):
         """The parameters profiled."""
         return [self._profiler.names[i] for i in self._walks]
 
+    @checked
     def frame(self) -> Any:
         """Points of the profiles, for plots.
 

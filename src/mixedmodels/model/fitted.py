@@ -35,6 +35,7 @@ class FittedModel(Fit):
         """The public face of a record."""
         return cls(*(getattr(fit, field.name) for field in fields(Fit)))
 
+    @checked
     def fixef(self) -> Any:
         """Fixed effects.
 
@@ -54,6 +55,7 @@ class FittedModel(Fit):
         """
         return frames.fixef(self)
 
+    @checked
     def ranef(self) -> Any:
         """Conditional modes of the random effects and their standard deviations.
 
@@ -74,6 +76,7 @@ class FittedModel(Fit):
         """
         return frames.ranef(self)
 
+    @checked
     def coef(self) -> Any:
         """Fixed plus random effects of each level.
 
@@ -93,6 +96,7 @@ class FittedModel(Fit):
         """
         return frames.coef(self)
 
+    @checked
     def varcorr(self) -> Any:
         """Variances, standard deviations and correlations of the random effects.
 
@@ -156,6 +160,7 @@ class FittedModel(Fit):
         """
         return frames.tidy(self, ddf, level)
 
+    @checked
     def glance(self) -> Any:
         """One row of model-level figures.
 
@@ -175,6 +180,7 @@ class FittedModel(Fit):
         """
         return frames.glance(self)
 
+    @checked
     def augment(self) -> Any:
         """The data with fitted values, residuals, leverage and Cook's distance.
 
@@ -457,6 +463,7 @@ class FittedModel(Fit):
         """
         return check_convergence(self, n_starts, seed=seed, progress=progress)
 
+    @checked
     def pca(self) -> RandomEffectsPCA:
         """Principal components of the random effects: which directions the data support.
 
@@ -562,6 +569,7 @@ class FittedModel(Fit):
         """
         return FittedModel.of(update(self, formula, reml=reml, data=data, start=start))
 
+    @checked
     def summary(self) -> Summary:
         """A summary that prints in a terminal and shows as HTML in a notebook.
 

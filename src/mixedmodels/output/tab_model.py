@@ -116,6 +116,7 @@ class ModelTable(Printed):
             header = ["", *(shorten(self.names[i], HEAD) for i in part)]
         return Table(section, tuple(header), tuple(body), 1)
 
+    @checked
     def frame(self) -> Any:
         """The table as a frame of text: section, term, then three columns per model."""
         columns: dict[str, list[str]] = {
@@ -171,6 +172,7 @@ class ModelTable(Printed):
             text = text.replace(symbol, command)
         return text
 
+    @checked
     def to_markdown(self) -> str:
         """The table as a Markdown pipe table."""
         header = [""]
