@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import pickle
 import sys
+import warnings
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mixedmodels as mm
 from mixedmodels.design.frame import attach, frame_kind, read, snapshot, to_native, to_series
-from mixedmodels.errors import DataError
+from mixedmodels.errors import DataError, DataWarning
 
 KINDS = ("pandas", "polars", "pyarrow", "dict")
 
@@ -508,7 +511,7 @@ def test_chosen_categories_may_read_as_numbers():
 
 def test_arrays_are_matched_by_position_and_dropped_with_the_rows():
     data = pd.DataFrame({"x": [1.0, np.nan, 3.0, 4.0]})
-    weights = pd.Series([1, 2, 3, 4], index=[3, 2, 1, 0])
+    weights = pd.Series([1, 2, 3, 4], index=[4, 3, 2, 1])
     columns = read(data, ["x"], arrays={"weights": weights, "offset": [0, 0, None, 1]})
     np.testing.assert_array_equal(columns.arrays["weights"], [1.0, 4.0])
     np.testing.assert_array_equal(columns.arrays["offset"], [0.0, 1.0])
@@ -659,3 +662,78 @@ def test_the_users_frame_is_unchanged(kind):
     attach(data, None, {"new": np.ones(3)})
     assert data.equals(before)
     assert kind != "pandas" or data.attrs == {"note": "kept"}
+
+
+def small() -> pd.DataFrame:
+    rng = np.random.default_rng(7)
+    g = np.repeat(np.arange(6), 5)
+    return pd.DataFrame(
+        {"y": rng.normal(size=30) + rng.normal(size=6)[g], "x": rng.normal(size=30), "g": g}
+    )
+
+
+def test_row_labels_in_another_order_are_refused() -> None:
+    data = small()
+    weights = pd.Series(np.linspace(1.0, 2.0, 30), index=data.index)
+    right = mm.lmer("y ~ x + (1 | g)", data, weights=weights)
+    for option in ("weights", "offset"):
+        with pytest.raises(DataError, match=f"{option} is a Series .* position 0: 29, data: 0"):
+            mm.lmer("y ~ x + (1 | g)", data, **{option: weights[::-1]})
+    with pytest.raises(DataError, match="the new response is a Series"):
+        right.refit(data["y"][::-1])
+    with pytest.raises(DataError, match=r"position 0: 'r29', data: 'r0'"):
+        mm.lmer(
+            "y ~ x + (1 | g)",
+            data.set_axis([f"r{i}" for i in range(30)]),
+            weights=weights.set_axis([f"r{29 - i}" for i in range(30)]),
+        )
+    # labels of their own, or none: positions count
+    other = weights.set_axis(range(100, 130))
+    assert mm.lmer("y ~ x + (1 | g)", data, weights=other).criterion == right.criterion
+    assert right.refit(data["y"]).criterion == pytest.approx(right.criterion, abs=1e-9)
+
+
+def test_a_refit_of_complete_rows_compares_their_labels() -> None:
+    data = small()
+    data.loc[3, "x"] = np.nan
+    model = mm.lmer("y ~ x + (1 | g)", data)
+    kept = data["y"].drop(3)
+    assert model.refit(kept).criterion == pytest.approx(model.criterion, abs=1e-9)
+    with pytest.raises(DataError, match="in another order"):
+        model.refit(kept[::-1])
+
+
+@pytest.mark.parametrize(
+    ("columns", "mend"),
+    [
+        (["y", 0, "g"], r"0 is not: set data.columns = \[str\(name\)"),
+        (pd.MultiIndex.from_product([["y", "x", "g"], ["a"]]), r"\['_'.join\(map\(str, name\)\)"),
+    ],
+)
+def test_names_that_are_not_text(columns: Any, mend: str) -> None:
+    with pytest.raises(DataError, match=mend) as caught:
+        mm.lmer("y ~ `0` + (1 | g)", small().set_axis(columns, axis=1))
+    assert "did you mean '0'" not in str(caught.value)
+
+
+def test_whole_numbers_beyond_floats_are_told_of() -> None:
+    data = small()
+    data["x"] = 10**9 * np.arange(30, dtype=np.int64) + 2**53 + 1  # odd: no floats
+    with pytest.warns(DataWarning, match="30 whole numbers in 'x' .* rounded"):
+        mm.lmer("y ~ x + (1 | g)", data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mm.lmer("y ~ x + (1 | g)", data.assign(x=(data["x"] - 2**53 - 1) * 2**20))
+
+
+def test_numbers_whose_sum_overflows_are_not_called_constant() -> None:
+    for name in ("y", "x"):
+        data = small()
+        data[name] *= 1e308 / np.abs(data[name]).max()
+        with pytest.raises(DataError, match=rf"'{name}' is of the order 1e\+308"):
+            mm.lmer("y ~ x + (1 | g)", data)
+
+
+def test_what_is_no_frame_and_no_formula() -> None:
+    with pytest.raises(mm.ArgumentError, match="data must be a pandas or Polars"):
+        mm.lmer("y ~ x + (1 | g)", [1, 2])

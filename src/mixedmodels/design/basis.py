@@ -9,10 +9,12 @@ are orthogonalised at row level, where cross-products would have lost them alrea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array, cross_products
 from mixedmodels.errors import DataError
@@ -27,13 +29,22 @@ REFINE = 1e-3
 CONSTANT_NAME = "Intercept"
 # mean squares between these were summed without underflow or overflow
 MODEST = (1e-200, 1e200)
-# what rounding leaves of a row that others determine, in units of its estimate
+# a column's own part up to this many times the rounding of the stored columns is that rounding
 ROUNDING = 10.0
+# own part of a standardised column below which it is worked out again, in pairs of doubles
+FINE = 1e-2
+# what multiplies a double in splitting it into two of half its digits (Dekker)
+SPLIT = 2.0**27 + 1.0
 EPSILON = float(np.finfo(float).eps)
+# share of the least own part below which doubles tell that it is less
+SURELY = 0.1
 # rows orthogonalised together against those before them
 PANEL = 64
 # squares of numbers beyond these are not representable
 LARGEST, SMALLEST = 1e150, 1e-150
+
+# row, shares of all rows, rows and places of those that are kept -> what is left of the row
+OwnPart: TypeAlias = Callable[[int, Array, Array, list[int]], Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ def standardise(values: Array, name: str, weights: Array | None, out: Array) -> 
         scale, total = 1.0, _sum_of_squares(out, weights)
     if not MODEST[0] * n < total < MODEST[1] * n:
         scale = float(np.abs(out).max(initial=0.0))
-        if scale <= CONSTANT * abs(centre):
+        if math.isfinite(centre) and scale <= CONSTANT * abs(centre):
             return centre, 0.0
         if not SMALLEST < scale < LARGEST or abs(centre) > LARGEST:
             largest = float(np.abs(values).max())
@@ -122,20 +133,23 @@ def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | No
     rows = np.empty((len(sources) + 1, n))
     rows[0] = 1.0
     size, origin = 1, {}
+    stored = [rows[0]]
     for name, values in sources:
         centre, scale = standardise(values, name, weights, rows[size])
         origin[name] = (size if scale else 0, centre, scale)
-        size += bool(scale)
+        if scale:
+            stored.append(values)
+            size += 1
     if size < len(rows):
         rows = rows[:size].copy()
     combine = np.eye(size)
     # one centred column cannot depend on the constant
     if size > 2 and _smallest_residual(cross_products(rows, weights)) < REFINE:
-        magnitudes = np.ones(size)
+        centres, scales = np.zeros(size), np.ones(size)
         for at, centre, scale in origin.values():
             if scale:
-                magnitudes[at] = np.hypot(centre, scale) / scale
-        rows, combine = _orthogonalise(rows, weights, magnitudes)
+                centres[at], scales[at] = centre, scale
+        rows, combine = _orthogonalise(rows, weights, stored, centres, scales)
     recipes = {CONSTANT_NAME: combine[0]}
     for name, (at, centre, scale) in origin.items():
         recipe = centre * combine[0]
@@ -154,8 +168,22 @@ def _smallest_residual(gram: Array) -> float:
     return float((pivots / np.diag(gram)).min())
 
 
-def _orthogonalise(rows: Array, weights: Array | None, magnitudes: Array) -> tuple[Array, Array]:
+def _orthogonalise(
+    rows: Array,
+    weights: Array | None,
+    stored: Sequence[Array],
+    centres: Array,
+    scales: Array,
+) -> tuple[Array, Array]:
     """Rows without those that earlier ones determine, orthogonal.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (c_old, n)
+        Standardised: ``stored = centre + scale * rows``.
+    weights : ndarray of shape (n,), optional
+    stored : sequence of ndarray of shape (n,)
+    centres, scales : ndarray of shape (c_old,)
 
     Returns
     -------
@@ -165,11 +193,62 @@ def _orthogonalise(rows: Array, weights: Array | None, magnitudes: Array) -> tup
     """
     total = float(rows.shape[1] if weights is None else weights.sum())
     root = np.sqrt((1.0 if weights is None else weights) / total)
-    scaled, combine, _ = independent(rows * root, DEPENDENT * magnitudes)
+    magnitudes = np.hypot(centres, scales) / scales
+    rounding = ROUNDING * EPSILON * np.concatenate([[0.0], magnitudes[1:]])
+
+    def own_part(i: int, combine: Array, out: Array, kept: list[int]) -> Array:
+        """What is left of row i, exactly; nothing where that is the columns' own rounding."""
+        base = out / root
+        shares = combine[i, : len(out)]
+        given = (stored[i], float(centres[i]), float(scales[i]))
+        shares += out @ (root * _remainder(*given, shares, base))  # what doubles have missed
+        row = root * _remainder(*given, shares, base)
+        # which stored columns it combines, and what their rounding makes of it
+        combined, _ = lapack.dtrtrs(combine[kept, : len(out)], shares, lower=1, trans=1)
+        lost = rounding[i] + float(np.abs(combined) @ rounding[kept])
+        return row if float(row @ row) > lost * lost else np.zeros_like(row)
+
+    scaled, combine, _ = independent(rows * root, DEPENDENT * magnitudes, own_part)
     return scaled / root, combine
 
 
-def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
+def _remainder(values: Array, centre: float, scale: float, shares: Array, base: Array) -> Array:
+    """``(values - centre) / scale - shares @ base`` to full relative precision.
+
+    In pairs of doubles: what cancels was exact (Dekker 1971, Numer. Math. 18, 224-242; Ogita, Rump
+    and Oishi 2005, SIAM J. Sci. Comput. 26, 1955-1988).
+    """
+    unit = 2.0 ** math.frexp(scale)[1]  # a power of two divides without rounding
+    high, low = _two_sum(values / unit, -centre / unit)
+    for share, row in zip((shares * (scale / unit)).tolist(), base, strict=True):
+        if share:
+            product, error = _two_product(share, row)
+            high, rest = _two_sum(high, -product)
+            low += rest - error
+    return np.asarray((high + low) * (unit / scale))
+
+
+def _two_sum(a: Array, b: Array | float) -> tuple[Array, Array]:
+    """Sum and what its rounding leaves out."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _two_product(a: float, b: Array) -> tuple[Array, Array]:
+    """Product and what its rounding leaves out."""
+    product = a * b
+    big = SPLIT * a
+    a_high = big - (big - a)
+    wide = SPLIT * b
+    b_high = wide - (wide - b)
+    a_low, b_low = a - a_high, b - b_high
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def independent(
+    rows: Array, least: Array, own_part: OwnPart | None = None
+) -> tuple[Array, Array, list[int]]:
     """Gram and Schmidt's method, each row twice, in order and in panels; dependent rows go.
 
     Parameters
@@ -177,6 +256,8 @@ def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
     rows : ndarray of shape (size, n)
     least : ndarray of shape (size,)
         Length of what earlier rows leave of a row, up to which they determine it.
+    own_part : callable, optional
+        Works out again what is left of a row where that is little, and corrects its shares.
 
     Returns
     -------
@@ -187,7 +268,7 @@ def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
         The rows that earlier ones do not determine.
     """
     size = len(rows)
-    out, combine, noise = np.empty(rows.shape), np.zeros((size, size)), np.zeros(size)
+    out, combine = np.empty(rows.shape), np.zeros((size, size))
     kept: list[int] = []
 
     for start in range(0, size, PANEL):
@@ -196,18 +277,18 @@ def independent(rows: Array, least: Array) -> tuple[Array, Array, list[int]]:
             shares = panel @ out[:before].T
             panel -= shares @ out[:before]
             combine[start : start + PANEL, :before] += shares
-        for i, row in enumerate(panel):
+        for i, row in enumerate(panel, start):
             for _ in range(2):  # against what this panel has added
                 share = out[before : len(kept)] @ row
                 row -= share @ out[before : len(kept)]
-                combine[start + i, before : len(kept)] += share
+                combine[i, before : len(kept)] += share
             norm = math.sqrt(float(row @ row))
-            # directions that are small parts of their rows hold those rows' rounding, enlarged
-            passed = float(np.abs(combine[start + i, : len(kept)]) @ noise[: len(kept)])
-            if norm <= max(float(least[start + i]), ROUNDING * passed):
+            if own_part is not None and SURELY * least[i] < norm < FINE:
+                row[:] = own_part(i, combine, out[: len(kept)], kept)
+                norm = math.sqrt(float(row @ row))
+            if norm <= least[i]:
                 continue
-            noise[len(kept)] = (least[start + i] * EPSILON / DEPENDENT + passed) / norm
-            combine[start + i, len(kept)] = norm
+            combine[i, len(kept)] = norm
             np.divide(row, norm, out=out[len(kept)])
-            kept.append(start + i)
+            kept.append(i)
     return out[: len(kept)].copy(), combine[:, : len(kept)], kept

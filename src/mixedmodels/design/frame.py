@@ -21,12 +21,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixedmodels.design.levels import Coded, Factor, Numeric, make_factor
 from mixedmodels.design.storage import read_column
-from mixedmodels.errors import DataError
+from mixedmodels.errors import ArgumentError, DataError, DataWarning, warn
 
 FrameKind: TypeAlias = Literal["pandas", "polars", "pyarrow"]
 
 # More distinct values than this, all numbers: surely a covariate read as text by mistake.
 _MOST_LEVELS_OF_NUMERIC_TEXT = 20
+# beyond it not every whole number is a 64-bit float
+WHOLE = 2.0**53
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +83,7 @@ class Columns:
         rows = np.atleast_1d(np.asarray(positions, dtype=np.intp))
         if self.complete is not None:
             rows = np.flatnonzero(self.complete)[rows]
-        return rows.tolist() if self.index is None else [self.index[row] for row in rows]
+        return rows.tolist() if self.index is None else list(self.index[rows].tolist())
 
 
 def read(
@@ -116,7 +118,7 @@ def read(
 
     Raises
     ------
-    TypeError
+    ArgumentError
         When `data` is not a data frame.
     DataError
         When a column is unknown, ambiguous, infinite or of unusable type, when an array has the
@@ -137,7 +139,7 @@ def read(
     index = frame.index if kind == "pandas" else None
 
     raw = {name: read_column(frame[name], name) for name in names}
-    extra = {name: _read_array(value, name, n_rows, what) for name, value in (arrays or {}).items()}
+    extra = {name: _read_array(value, name, frame, what) for name, value in (arrays or {}).items()}
     _check_finite(raw, index, "column ")
     _check_finite(extra, index, "")
     complete, missing = _complete_rows([*raw.items(), *extra.items()], n_rows, what)
@@ -154,10 +156,10 @@ def read(
     ]
     made = {name: make_factor(raw[name], complete) for name in {*factor_names, *grouping}}
     return Columns(
-        numbers={name: _floats(raw[name], complete) for name in number_names},
+        numbers={name: _floats(raw[name], complete, name) for name in number_names},
         factors={name: made[name] for name in factor_names},
         groups={name: made[name] for name in grouping},
-        arrays={name: _floats(column, complete) for name, column in extra.items()},
+        arrays={name: _floats(column, complete, name) for name, column in extra.items()},
         n_rows=n_rows,
         n=n_rows if complete is None else int(np.count_nonzero(complete)),
         complete=complete,
@@ -182,7 +184,7 @@ def frame_kind(data: object) -> FrameKind:
 
     Raises
     ------
-    TypeError
+    ArgumentError
         When `data` is not a data frame.
     """
     return _open(data, "data", build=False)[1]
@@ -202,7 +204,7 @@ def _open(data: object, what: str, *, build: bool = True) -> tuple[Any, FrameKin
         return (_from_dict(data, what) if build else data), "pandas"
     found = f"{type(data).__module__.partition('.')[0]}.{type(data).__name__}"
     hint = "; call .collect() first" if hasattr(data, "collect") else ""
-    raise TypeError(
+    raise ArgumentError(
         f"{what} must be a pandas or Polars DataFrame, a PyArrow Table or a dict of columns, "
         f"not {found.removeprefix('builtins.')}{hint}"
     )
@@ -263,17 +265,30 @@ def check_names(wanted: Sequence[str], available: list[Any], what: str) -> None:
         for name in unknown:
             other_case = [text for text in texts if text.casefold() == str(name).casefold()]
             near = other_case or get_close_matches(name[:300], texts, n=2, cutoff=0.6)
+            near = [other for other in near if other != name]  # a number reads like its text
             meant = " or ".join(f"'{other}'" for other in near)
             parts.append(f"'{_shorten(name)}'" + (f" (did you mean {meant}?)" if near else ""))
+        odd = next((name for name in available if not isinstance(name, str)), None)
         raise DataError(
             f"{what} has no column{'s' if len(parts) > 1 else ''} {', '.join(parts)}; "
-            f"its columns are: {_shorten(', '.join(texts))}"
+            f"its columns are: {_shorten(', '.join(texts))}{_as_text(odd, what)}"
         )
     for name in wanted:
         if counts[name] > 1:
             raise DataError(
                 f"column '{name}' occurs {counts[name]} times in {what}; rename or drop the others"
             )
+
+
+def _as_text(odd: Any, what: str) -> str:
+    """How to make text of a column name that is none."""
+    if odd is None:
+        return ""
+    mend = "['_'.join(map(str, name)) for name in" if isinstance(odd, tuple) else "["
+    mend += (
+        f" {what}.columns]" if isinstance(odd, tuple) else f"str(name) for name in {what}.columns]"
+    )
+    return f". Names in formulas are text, {odd!r} is not: set {what}.columns = {mend}"
 
 
 def _shorten(text: str, width: int = 300) -> str:
@@ -286,8 +301,9 @@ def _shorten(text: str, width: int = 300) -> str:
 # --- checks and complete rows ---------------------------------------------------------------------
 
 
-def _read_array(value: Any, name: str, n_rows: int, what: str) -> Numeric:
+def _read_array(value: Any, name: str, frame: Any, what: str) -> Numeric:
     """Read a row-wise argument; a Series counts by position, its index may not be the data's."""
+    n_rows = len(frame)
     if isinstance(value, nw.Series):
         value = value.to_native()
     series = type(value).__module__.partition(".")[0] in {"pandas", "polars", "pyarrow"}
@@ -298,10 +314,32 @@ def _read_array(value: Any, name: str, n_rows: int, what: str) -> Numeric:
         raise DataError(f"{name} must have one dimension, it has shape {shape}")
     if len(value) != n_rows:
         raise DataError(f"{name} has {len(value)} values, {what} {n_rows} rows")
+    check_order(value, getattr(frame, "index", None), name, what)
     column = read_column(value, name)
     if not isinstance(column, Numeric):
         raise DataError(f"{name} must be numbers, not {_type_name(value)}")
     return column
+
+
+def check_order(value: Any, index: Any, name: str, what: str = "data") -> None:
+    """Refuse a pandas Series that holds the row labels of the frame in another order.
+
+    Raises
+    ------
+    DataError
+        By position its values would go to other rows than their labels say.
+    """
+    if index is None or not libraries.is_pandas_series(value) or value.index.equals(index):
+        return
+    labels = value.index
+    if labels.is_unique and index.is_unique and labels.isin(index).all():
+        pairs = enumerate(zip(labels.tolist(), index.tolist(), strict=True))
+        first, (ours, theirs) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        raise DataError(
+            f"{name} is a Series that has the row labels of {what} in another order (at position "
+            f"{first}: {ours!r}, {what}: {theirs!r}): put it into the order of {what} with "
+            ".reindex(), or pass .to_numpy() if the values are meant by position"
+        )
 
 
 def _check_finite(columns: Mapping[str, Numeric | Coded], index: Any, prefix: str) -> None:
@@ -309,7 +347,7 @@ def _check_finite(columns: Mapping[str, Numeric | Coded], index: Any, prefix: st
     for name, column in columns.items():
         if isinstance(column, Numeric) and column.infinite.size:
             count, first = column.infinite.size, int(column.infinite[0])
-            label = first if index is None else index[first]
+            label = first if index is None else index[[first]].tolist()[0]
             raise DataError(
                 f"{prefix}'{name}' has {count} infinite value{'s' if count > 1 else ''} "
                 f"(first at row {label!r}); drop the row{'s' if count > 1 else ''} "
@@ -345,10 +383,31 @@ def _absent(column: Numeric | Coded) -> NDArray[np.bool_] | None:
     return absent if absent.any() else None
 
 
-def _floats(column: Numeric | Coded, complete: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def _floats(
+    column: Numeric | Coded, complete: NDArray[np.bool_] | None, name: str
+) -> NDArray[np.float64]:
     assert isinstance(column, Numeric)
     values = column.values if complete is None else column.values[complete]
-    return np.asarray(values, dtype=np.float64)
+    floats = np.asarray(values, dtype=np.float64)
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+        _warn_rounded(values, floats, name)
+    return floats
+
+
+def _warn_rounded(values: NDArray[Any], floats: NDArray[np.float64], name: str) -> None:
+    """Whole numbers that 64-bit floats cannot hold are used, but not in silence."""
+    largest = float(np.abs(floats).max(initial=0.0))
+    if largest <= WHOLE:
+        return
+    with np.errstate(invalid="ignore"):  # 2^63 itself does not fit in
+        rounded = int(np.count_nonzero(floats.astype(values.dtype) != values))
+    if rounded:
+        warn(
+            f"{rounded} whole numbers in '{name}' (up to {largest:.0e}) are rounded, as 64-bit "
+            f"floats cannot hold them: subtract a constant first, or write factor({name}) if they "
+            "are labels",
+            DataWarning,
+        )
 
 
 def _is_covariate(column: Numeric | Coded, name: str, native: Any, *, is_group: bool) -> bool:

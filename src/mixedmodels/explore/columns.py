@@ -19,7 +19,7 @@ from mixedmodels.design.frame import FrameKind, column_values, frame_kind, snaps
 from mixedmodels.design.grouping import observed
 from mixedmodels.design.levels import Level, Numeric, make_factor, rank_of
 from mixedmodels.design.storage import read_column
-from mixedmodels.errors import DataError, DataWarning, warn
+from mixedmodels.errors import ArgumentError, DataError, DataWarning, warn
 
 Codes = NDArray[np.int64]
 
@@ -88,14 +88,14 @@ def names_of(given: str | Sequence[str] | None, role: str) -> list[str]:
 
     Raises
     ------
-    TypeError
+    ArgumentError
     """
     if given is None:
         return []
     names = [given] if isinstance(given, str) else list(given)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"{role} takes names of columns, not {name!r}")
+            raise ArgumentError(f"{role} takes names of columns, not {name!r}")
     return list(dict.fromkeys(names))
 
 
@@ -111,7 +111,7 @@ def distinct_roles(**roles: str | None) -> None:
         if name is None:
             continue
         if not isinstance(name, str):
-            raise TypeError(f"{role} takes the name of a column, not {name!r}")
+            raise ArgumentError(f"{role} takes the name of a column, not {name!r}")
         if name in seen:
             raise DataError(f"column '{name}' is given twice, as {seen[name]}= and as {role}=")
         seen[name] = role

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 
-from mixedmodels.errors import FormulaError
+from mixedmodels.errors import ArgumentError, FormulaError
 from mixedmodels.formula.algebra import Algebra
 from mixedmodels.formula.render import Factor, expression
 from mixedmodels.formula.signatures import reserved
@@ -47,7 +47,7 @@ def parse(text: str, columns: Sequence[str] | None = None) -> ParsedFormula:
 
     Raises
     ------
-    TypeError
+    ArgumentError
         When the formula is not a string.
     FormulaError
         When it cannot be understood; the message points at the place.
@@ -59,7 +59,7 @@ def parse(text: str, columns: Sequence[str] | None = None) -> ParsedFormula:
     ('log(y)', '1 + `time`', 'animal')
     """
     if not isinstance(text, str):
-        raise TypeError(f"formula must be a string, not {type(text).__name__}")
+        raise ArgumentError(f"formula must be a string, not {type(text).__name__}")
     # Without a '.' the columns change nothing, and one cached answer serves all data.
     return _parse(text, tuple(columns) if columns is not None and "." in text else None)
 
@@ -70,17 +70,17 @@ def _parse(text: str, columns: tuple[str, ...] | None) -> ParsedFormula:
         left, right = read(text)
         return _assemble(text, left, right, columns)
     except PlacedError as fault:
-        raise FormulaError(_pointing(fault, text)) from None
+        raise FormulaError(*_pointing(fault, text)) from None
 
 
-def _pointing(fault: PlacedError, text: str) -> str:
+def _pointing(fault: PlacedError, text: str) -> tuple[str, str, str]:
     """Return the message, the formula on one line, and a caret."""
     line = "".join(char if char.isprintable() else " " for char in text)
     start = max(0, fault.at - WINDOW // 2) if len(line) > WINDOW else 0
     before = "..." if start else ""
     after = "..." if start + WINDOW < len(line) else ""
     shown = f"{before}{line[start : start + WINDOW].rstrip()}{after}"
-    return f"{fault.message}\n{shown}\n{' ' * (len(before) + fault.at - start)}^"
+    return fault.message, shown, f"{' ' * (len(before) + fault.at - start)}^"
 
 
 def _assemble(text: str, left: Node, right: Node, columns: tuple[str, ...] | None) -> ParsedFormula:

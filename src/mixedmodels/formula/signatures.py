@@ -150,11 +150,12 @@ def find(call: Call) -> Function:
     if call.function in ("cbind", "c"):
         raise PlacedError(f"{call.function}() cannot be used here", call.at)
     close = difflib.get_close_matches(call.function, FUNCTIONS, n=1, cutoff=0.5)
-    hint = f" did you mean {close[0]}()?" if close else ""
+    hint = f"; did you mean {close[0]}()?" if close else "."
     known = ", ".join([*FUNCTIONS, "offset"])
     raise PlacedError(
-        f"unknown function {call.function}();{hint} Only these may be called: {known}. "
-        f"(To multiply or interact, write an operator before '('.)",
+        f"unknown function {call.function}(){hint} Only these may be called: {known}. "
+        "Anything else can be made a column first. "
+        "(To multiply or interact, write an operator before '('.)",
         call.at,
     )
 

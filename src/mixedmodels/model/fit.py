@@ -21,6 +21,7 @@ from mixedmodels.design.checks import (
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
 from mixedmodels.design.frame import (
     Columns,
+    check_order,
     column_names,
     column_values,
     frame_kind,
@@ -180,6 +181,10 @@ def refit(model: Fit, y: ArrayLike) -> Fit:
             f"the new response has shape {values.shape}; the model has {model.n_obs} rows"
             + (f" (of {source.n_rows} given)" if source.n_rows != model.n_obs else "")
         )
+    index = getattr(source.data, "index", None)
+    if source.complete is not None and len(values) == model.n_obs:
+        index = None if index is None else index[source.complete]
+    check_order(y, index, "the new response", "the data")
     if len(values) != model.n_obs and source.complete is not None:
         values = values[source.complete]
     bad = int(np.count_nonzero(~np.isfinite(values)))
