@@ -8,6 +8,7 @@ silenced without losing the others.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -16,8 +17,44 @@ from types import ModuleType
 _PACKAGE = str(Path(__file__).parent)
 
 
+LONG = 2000  # characters of a message that are told in full
+JOINERS = "\u200c\u200d"  # part of Persian, Hindi and emoji spelling, harmless in a line
+
+
+def clean(text: str) -> str:
+    """The text with everything that would disturb a line written as an escape.
+
+    Control characters, line breaks, bidirectional overrides and lone surrogates are among them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
+def _line(text: str) -> str:
+    """A line of a message: clean, and of a length that can be read whatever is in it."""
+    text = clean(text)
+    if len(text) <= LONG:
+        return text
+    text = re.sub(r"\S{81,}", lambda word: f"{word[0][:40]}…{word[0][-40:]}", text)
+    return text if len(text) <= LONG else f"{text[: LONG - 400]} … {text[-400:]}"
+
+
 class MixedModelsError(Exception):
-    """Base of all errors raised by mixedmodels."""
+    """Base of all errors raised by mixedmodels.
+
+    A name or a level in the message may hold anything: what a terminal would obey, line breaks
+    too, is written as an escape. Where a message has several lines, each is an argument.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*map(_line, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class DataError(MixedModelsError, ValueError):
@@ -102,4 +139,4 @@ def warn(message: str, category: type[MixedModelsWarning]) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
         depth += 1
-    warnings.warn(message, category, stacklevel=depth)
+    warnings.warn(_line(message), category, stacklevel=depth)

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import mixedmodels as mm
+from mixedmodels.errors import clean
 from mixedmodels.output.layout import (
     LINE,
     Table,
     align,
     block_text,
-    clean,
     fixed,
     number,
     p_value,

@@ -148,7 +148,8 @@ def printed(title: str, frame: Any) -> str:
     """A data frame as aligned lines under a title."""
     import narwhals.stable.v2 as nw
 
-    from mixedmodels.output.layout import clean, width
+    from mixedmodels.errors import clean
+    from mixedmodels.output.layout import width
 
     columns = nw.from_native(frame, eager_only=True).to_dict(as_series=False)
     blocks = []

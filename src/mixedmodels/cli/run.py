@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from mixedmodels.cli import compare, demo, explore, fit, report
-from mixedmodels.errors import MixedModelsError, MixedModelsWarning
+from mixedmodels.errors import MixedModelsError, MixedModelsWarning, clean
 
 DONE, UNUSABLE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -129,8 +129,6 @@ def _fail(message: str) -> int:
 
 def _harmless(message: str) -> str:
     """Lines whose labels from data or files cannot steer the terminal."""
-    from mixedmodels.output.layout import clean
-
     return "\n".join(clean(line) for line in message.split("\n"))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from mixedmodels.output.layout import Block, Facts, Prose, Table, clean, columns
+from mixedmodels.errors import clean
+from mixedmodels.output.layout import Block, Facts, Prose, Table, columns
 
 # colours are the page's own, so that light and dark notebooks both work
 STYLE = """<style>

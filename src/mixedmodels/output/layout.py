@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from mixedmodels.errors import JOINERS, clean
+
 LINE = 80
 """Longest line, in character cells."""
 
 NAME = 36
 """Longest name in a table, in character cells."""
-
-_JOINERS = "\u200c\u200d"  # part of Persian, Hindi and emoji spelling, harmless in a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +101,6 @@ def p_value(value: float) -> str:
     return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-def clean(text: str) -> str:
-    """The text with everything that would disturb a line written as an escape.
-
-    Control characters, line breaks, bidirectional overrides and lone surrogates are among them.
-    """
-    return "".join(
-        c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode("ascii")
-        for c in text
-    )
-
-
 def shorten(text: str, limit: int) -> str:
     """A clean name of at most `limit` cells, with an ellipsis in the middle where it is longer.
 
@@ -145,7 +134,7 @@ def width(text: str) -> int:
 
 
 def _cells(char: str) -> int:
-    if unicodedata.combining(char) or char in _JOINERS:
+    if unicodedata.combining(char) or char in JOINERS:
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

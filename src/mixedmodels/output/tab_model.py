@@ -14,14 +14,14 @@ import numpy as np
 
 from mixedmodels.arguments import check_choice, checked
 from mixedmodels.design.frame import to_native
-from mixedmodels.errors import ModelError, require
+from mixedmodels.errors import ModelError, clean, require
 from mixedmodels.inference.compare import Models, named_models
 from mixedmodels.inference.variance_explained import icc, r2
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.frames import DDF, standard_errors
 from mixedmodels.model.predict import check_level
 from mixedmodels.model.record import Fit
-from mixedmodels.output.layout import Block, Prose, Table, clean, shorten
+from mixedmodels.output.layout import Block, Prose, Table, shorten
 from mixedmodels.output.printed import Printed
 from mixedmodels.quantiles import t_probability, t_two_sided, two_sided
 

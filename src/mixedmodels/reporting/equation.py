@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mixedmodels.errors import clean
 from mixedmodels.model.record import Fit
-from mixedmodels.output.layout import clean, number
+from mixedmodels.output.layout import number
 from mixedmodels.reporting.html import name, paragraph, text
 
 # terms that an equation shows

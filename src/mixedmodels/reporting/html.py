@@ -10,8 +10,9 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from mixedmodels.errors import clean
 from mixedmodels.output.layout import Table as TextTable
-from mixedmodels.output.layout import clean, fixed, number, p_value
+from mixedmodels.output.layout import fixed, number, p_value
 from mixedmodels.reporting.svg import dark_colours
 
 # rows of a table; from how many it has a filter

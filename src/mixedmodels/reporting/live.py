@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixedmodels.output.layout import clean
+from mixedmodels.errors import clean
 from mixedmodels.plot.columns import MOST_LINES, cells, some_lines
 from mixedmodels.plot.data import codes_of, means_frame
 from mixedmodels.plot.theme import BASE, MUTED, colours

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from mixedmodels.output.layout import clean
+from mixedmodels.errors import clean
 from mixedmodels.plot.theme import drawing
 
 Element = ET.Element
