@@ -85,7 +85,7 @@ def test_long_names_are_shortened(name: str) -> None:
 
 
 def test_ordinary_names_stay_as_they_are() -> None:
-    for text in ("Gruppe ä", "名前", "می\u200cخواهم", "👩\u200d🔬", "a\\nb", "µ²"):
+    for text in ("Gruppe ä", "名前", "👩\u200d🔬", "a\\nb", "µ²"):
         assert str(mm.DataError(text)) == text
     assert str(mm.DataError("\ud800")) == "\\ud800"
 
