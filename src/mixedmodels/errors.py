@@ -11,6 +11,9 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
@@ -133,8 +136,27 @@ def require(library: str, extra: str) -> ModuleType:
         ) from error
 
 
+_KEPT_BACK: ContextVar[tuple[type[MixedModelsWarning], ...]] = ContextVar("kept_back", default=())
+
+
+@contextmanager
+def quiet(category: type[MixedModelsWarning] = MixedModelsWarning) -> Iterator[None]:
+    """Keep back our own warnings of a class, in this thread.
+
+    The filters of ``warnings`` belong to all threads: where two change and restore them at the
+    same time, one of the changes stays.
+    """
+    token = _KEPT_BACK.set((*_KEPT_BACK.get(), category))
+    try:
+        yield
+    finally:
+        _KEPT_BACK.reset(token)
+
+
 def warn(message: str, category: type[MixedModelsWarning]) -> None:
-    """Warn at the line of the user's code that called the package."""
+    """Warn at the line of the user's code that called the package, unless it is kept back."""
+    if issubclass(category, _KEPT_BACK.get()):
+        return
     depth, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def each_in_a_thread(
     if not tasks:
         return
 
+    context = copy_context()  # warnings kept back here are kept back there
+
     def alone(task: Task) -> Result:
         _ALONE.set(True)
         return run(task)
@@ -76,7 +79,7 @@ def each_in_a_thread(
         ThreadPoolExecutor(min(n_threads(), len(tasks), most or len(tasks))) as pool,
     ):
         try:
-            yield from pool.map(alone, tasks)
+            yield from pool.map(lambda task: context.copy().run(alone, task), tasks)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -92,8 +95,52 @@ def one_blas_thread(*, active: bool) -> Iterator[None]:
     if not active:
         yield
         return
-    with _controller().limit(limits=1, user_api="blas"):
+    _LIMIT.enter()
+    try:
         yield
+    finally:
+        _LIMIT.leave()
+
+
+class _Limit:
+    """One BLAS thread while any of our threads asks for it: the number belongs to all of them.
+
+    So the first one in sets it and the last one out restores what was there.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside = Lock(), 0
+        self.limiter: Any = None
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.limiter = _controller().limit(limits=1, user_api="blas")
+                _hand_over()
+            self.inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limiter.restore_original_limits()
+                _hand_over()
+
+    def unlock(self) -> None:
+        """In a forked child the thread that held the lock is gone."""
+        self.lock = Lock()
+
+
+_LIMIT = _Limit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LIMIT.unlock)
+
+
+def _hand_over() -> None:
+    """Newer threadpoolctl obeys only the thread that set a limit: let another one restore it."""
+    for library in _controller().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread()
 
 
 @cache

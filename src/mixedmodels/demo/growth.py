@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import mixedmodels as mm
 from mixedmodels.demo import article
 from mixedmodels.demo.book import Book, beside
 from mixedmodels.demo.study import LABELS, Study
-from mixedmodels.errors import DataWarning
+from mixedmodels.errors import DataWarning, quiet
 from mixedmodels.explore.lm_result import LmList
 
 
@@ -108,8 +107,7 @@ def per_animal(book: Book, study: Study) -> None:
         "pays for the term. Three animals have three weights only: a parabola goes through them, "
         "and they have no adjusted R squared.",
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # the three animals, which the text names
+    with quiet(DataWarning):  # the three animals, which the text names
         lines = mm.lm_list("BW ~ time | animal", study.data)
         curves = mm.lm_list("BW ~ time + I(time^2) | animal", study.data)
         _compare_lists(book, lines, curves)

@@ -7,7 +7,6 @@ fitted together. The rest are simulated at weighted points that have the cross-p
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from mixedmodels.arguments import check_whole
 from mixedmodels.arrays import Array
-from mixedmodels.errors import MixedModelsError, ModelError
+from mixedmodels.errors import MixedModelsError, ModelError, quiet
 from mixedmodels.inference import parameters
 from mixedmodels.inference.joint import Joint, join
 from mixedmodels.inference.points import Points, make_points
@@ -379,8 +378,7 @@ def _row_by_row(
 
 def refit_quietly(fit: Fit, y: Array) -> Fit | None:
     """The model fitted to a simulated response; None where that fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet(), np.errstate(all="ignore"):
         try:
             found = refit(fit, y)
         except (MixedModelsError, np.linalg.LinAlgError):

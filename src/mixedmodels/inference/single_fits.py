@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from mixedmodels.arrays import Array
-from mixedmodels.errors import MixedModelsError, MixedModelsWarning
+from mixedmodels.errors import MixedModelsError, quiet
 from mixedmodels.inference import parameters
 from mixedmodels.inference.batch_fits import OneModel
 from mixedmodels.model.fit import fit_model, refit
@@ -107,8 +106,7 @@ def _tried(make: Callable[[], Fit], ddf: str) -> OneModel:
 def _kept(make: Callable[[], Fit], ddf: str) -> tuple[Fit | None, OneModel]:
     """A fit and its estimates; its warnings are counted by the caller."""
     none = np.empty(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixedModelsWarning)
+    with quiet():
         try:
             fit = make()
             se, df = standard_errors(fit, ddf)

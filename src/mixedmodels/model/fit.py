@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -34,8 +33,8 @@ from mixedmodels.engines.moments import Moments as CellMoments
 from mixedmodels.errors import (
     DataError,
     FormulaError,
-    MixedModelsWarning,
     ModelError,
+    quiet,
 )
 from mixedmodels.formula.parse import parse
 from mixedmodels.formula.terms import ParsedFormula
@@ -227,8 +226,7 @@ def fit_submodel(model: Fit, design: Design, rows: Rows, moments: Moments, *, re
     """
     # as for any fit, digits are looked after once a first search shows the need
     moments = replace(moments, within=None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixedModelsWarning)
+    with quiet():
         return optimise(
             design,
             rows,
@@ -324,8 +322,7 @@ def recoded(model: Fit, contrasts: Mapping[str, str]) -> tuple[Design, Rows]:
 
 def fit_quietly(model: Fit, sums: CellMoments) -> Fit:
     """The same model of other sums, without the warnings that it has given already."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixedModelsWarning)
+    with quiet():
         return _fit_sums(
             model.formula,
             sums,

@@ -8,9 +8,6 @@ with the same numbers in the same order, so results agree to the bit.
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,10 @@ import numpy as np
 
 from mixedmodels.arguments import checked
 from mixedmodels.design.build import Design
-from mixedmodels.errors import DataWarning, ModelError
+from mixedmodels.errors import ModelError, quiet
 from mixedmodels.likelihood.nested import NestedBlocks
 from mixedmodels.likelihood.objective import Objective
-from mixedmodels.likelihood.working import Working, make_working, respond
+from mixedmodels.likelihood.working import make_working, respond
 from mixedmodels.model import archive
 from mixedmodels.model.archive import OtherVersionError, Parts, Stored, number, texts
 from mixedmodels.model.fitted import FittedModel
@@ -179,19 +176,9 @@ def _write_estimates(model: Fit, arrays: Parts) -> dict[str, Any]:
         "log_weights": float(moments.log_weights),
         "cells": [[cell.first, cell.second] for cell in moments.cells],
         "refitted": _is_refitted(model),
-        "unidentified": _has_unidentified(model.design, model.working),
         "verdict": optimum.verdict,
         "evaluations": optimum.evaluations,
     }
-
-
-def _has_unidentified(design: Design, working: Working) -> bool:
-    """Whether `make_working` warns of columns without a variance of their own."""
-    return any(
-        len(mapping.kept) < len(term.names)
-        for group, mappings in zip(design.groups, working.terms, strict=True)
-        for term, mapping in zip(group.terms, mappings, strict=True)
-    )
 
 
 def _is_refitted(model: Fit) -> bool:
@@ -199,23 +186,12 @@ def _is_refitted(model: Fit) -> bool:
     blocks = model.working.blocks
     if not isinstance(blocks, NestedBlocks):
         return False
-    with _quiet(active=_has_unidentified(model.design, model.working)):
+    with quiet():  # the fit has said it
         fresh = make_working(model.design, model.moments).blocks
     return not np.array_equal(fresh.cross, blocks.cross) or any(
         not np.array_equal(new.g, old.g)
         for new, old in zip(fresh.stages, blocks.stages, strict=True)
     )
-
-
-@contextmanager
-def _quiet(*, active: bool) -> Iterator[None]:
-    """Keep back what the fit has warned of; filters belong to all threads, so only if needed."""
-    if not active:
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)
-        yield
 
 
 def _read_moments(stored: Stored, design: Design, size: int) -> Moments:
@@ -258,7 +234,7 @@ def _read_moments(stored: Stored, design: Design, size: int) -> Moments:
 def _restore(stored: Stored) -> FittedModel:
     design, size = read_design(stored)
     moments = _read_moments(stored, design, size)
-    with _quiet(active=stored.get("unidentified", bool)):
+    with quiet():
         working = make_working(design, moments)
     if stored.get("refitted", bool):
         working = respond(working, design, moments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from mixedmodels.arguments import checked
 from mixedmodels.arrays import Array
-from mixedmodels.errors import DataWarning
+from mixedmodels.errors import DataWarning, quiet
 from mixedmodels.inference.check_model import check_model
 from mixedmodels.inference.check_result import Check, ModelCheck
 from mixedmodels.inference.check_statistics import Views
@@ -116,8 +115,7 @@ def _headed(plot: ggplot, check: Check) -> ggplot:
 
 def _quietly(make: Callable[[], ggplot]) -> ggplot:
     """Rows that cannot be left out are no news on this page."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)
+    with quiet(DataWarning):
         return make()
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from mixedmodels.design.frame import column_names, column_values
-from mixedmodels.errors import DataError, MixedModelsError, MixedModelsWarning, ModelError
+from mixedmodels.errors import DataError, MixedModelsError, MixedModelsWarning, ModelError, quiet
 from mixedmodels.inference.check_model import check_model
 from mixedmodels.inference.compare import aictab, named_models
 from mixedmodels.model.fitted import FittedModel
@@ -144,8 +144,7 @@ def _chosen(named: Mapping[str, FittedModel], choose: str | None) -> str:
             return next(iter(named))
         import narwhals.stable.v2 as nw
 
-        with warnings.catch_warnings():  # the section on the models says it
-            warnings.simplefilter("ignore", MixedModelsWarning)
+        with quiet():  # the section on the models says it
             return str(nw.from_native(aictab(named), eager_only=True)["model"][0])
     if choose not in named:
         raise ModelError(f"choose={choose!r} is none of the models: {', '.join(named)}")
