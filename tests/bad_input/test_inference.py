@@ -155,3 +155,43 @@ def test_names_that_are_code_elsewhere(tmp_path: Path) -> None:
     plot = mm.plot.caterpillar(model, labels={bad: bad})
     plot.save(tmp_path / "plot.svg", verbose=False)
     assert "<img" not in (tmp_path / "plot.svg").read_text()
+
+
+def empty_cell() -> pd.DataFrame:
+    """No rows with f = a and h = v."""
+    frame = base()
+    h = np.where((frame.f == "a") | (frame.z > 0), "u", "v")
+    return frame.assign(h=h, q=np.where(frame.index % 2 == 0, "p", "r"))
+
+
+# emmeans 1.8.4 of m = lmer(y ~ f + h + q + (1 | g)): emmeans(m, ~ f * h, weights = ), pairs()
+WEIGHTED = {
+    "cells": (
+        [2.1266471, 2.1435933, 1.8952258, np.nan, 1.5398749, 1.3008636],
+        [0.4864437, 0.5097952, 0.5257444, np.nan, 0.5097082, 0.4972715],
+    ),
+    "flat": (
+        [2.1266471, 2.1485732, 1.9079019, np.nan, 1.5348950, 1.2942237],
+        [0.4864437, 0.5117793, 0.5296089, np.nan, 0.5116874, 0.4983624],
+    ),
+}
+PAIRS = [
+    -0.0169462, 0.2314213, np.nan, 0.5867721, 0.8257834, 0.2483675, np.nan, 0.6037183, 0.8427296,
+    np.nan, 0.3553508, 0.5943621, np.nan, np.nan, 0.2390113,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", WEIGHTED)
+def test_means_of_cells_without_rows(weights: str) -> None:
+    """Weighted by its rows, a combination that has none has no mean; the others have theirs."""
+    model, _ = watched("y ~ f + h + q + (1|g)", empty_cell())
+    with pytest.warns(mm.RankDeficiencyWarning, match=r"\(f = a, h = v\).*weights='equal'") as w:
+        means = mm.emmeans(model, ["f", "h"], weights=weights, ddf="none")
+    assert len(w) == 1
+    table = means.to_pandas()
+    assert_allclose(table[["emmean", "std_error"]].T, WEIGHTED[weights], rtol=2e-6)
+    if weights == "cells":
+        assert_allclose(means.contrasts(adjust="none")["estimate"], PAIRS, atol=2e-6)
+        assert means.joint_tests()["num_df"].tolist() == [1, 0, 1]
+    assert len(means.contrasts("trt.vs.ctrl", adjust="mvt").dropna()) == 4
+    mm.plot.emmeans(means).draw()  # without a warning of the library

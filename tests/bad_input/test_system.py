@@ -214,3 +214,18 @@ def test_global_random_state_untouched() -> None:
     model, _ = watched(SIMPLE, base())
     assert_array_equal(model.simulate(3, seed=7), model.simulate(3, seed=7))
     assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_big_endian_segments() -> None:
+    data = base().assign(k=np.repeat(list("abcd"), 24), w=np.arange(1.0, 97.0))
+    data.loc[0, "w"] = 0.0  # a segment that is tried alone
+    swapped = data.assign(**{name: data[name].to_numpy().astype(">f8") for name in "yxzw"})
+    with pytest.warns(mm.ConvergenceWarning, match="1 of 4 models could not be fitted"):
+        found, same = (
+            mm.fit_many(SIMPLE, table, by="k", weights="w").tidy() for table in (swapped, data)
+        )
+    pd.testing.assert_frame_equal(found, same)
+    found, same = (
+        mm.fit_many("x + (1|g)", table, responses=["y", "z"]).tidy() for table in (swapped, data)
+    )
+    pd.testing.assert_frame_equal(found, same)

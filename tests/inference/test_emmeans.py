@@ -633,10 +633,5 @@ def test_other_refusals() -> None:
     odd = mm.lm("I(y / 2) ~ a", FRAME)
     with pytest.raises(mm.ModelError, match=r"the inverse of .* is not known"):
         mm.emmeans(odd, "a", type="response")
-    frame = FRAME[(FRAME["a"] != "w") | (FRAME["b"] != "l")]
-    with pytest.warns(mm.RankDeficiencyWarning):
-        holes = mm.lm("y ~ a * b", frame)
-    with pytest.raises(mm.ModelError, match="some combinations of a, b have no rows"):
-        mm.emmeans(holes, ["a", "b"], weights="cells")
     with pytest.raises(mm.ModelError, match=r"combinations .* more than .* choose some"):
         mm.emmeans(MODEL, "a", at={"x": np.arange(200_000)})

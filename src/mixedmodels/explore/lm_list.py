@@ -13,7 +13,7 @@ from mixedmodels.design.build import build_design
 from mixedmodels.design.contrasts import forced_factors, with_contrasts
 from mixedmodels.design.frame import Columns, column_names, column_values, read
 from mixedmodels.design.grouping import group_levels
-from mixedmodels.errors import DataWarning, FormulaError, warn
+from mixedmodels.errors import ArgumentError, DataWarning, FormulaError, warn
 from mixedmodels.explore.columns import counted, labels, listed, open_frame
 from mixedmodels.explore.lm_result import LmList
 from mixedmodels.explore.per_group import fit_groups
@@ -124,7 +124,7 @@ def lm_list(
 def _groups(formula: str, group: str | Sequence[str] | None) -> tuple[str, str]:
     """The formula without its groups, and the groups in the language of formulas."""
     if not isinstance(formula, str):
-        raise TypeError(f"formula must be a string, not {type(formula).__name__}")
+        raise ArgumentError(f"formula must be a string, not {type(formula).__name__}")
     bar = _top_level_bar(formula)
     if group is not None:
         if bar >= 0:

@@ -15,7 +15,7 @@ from mixedmodels.arguments import checked
 from mixedmodels.design.frame import FrameKind, column_values
 from mixedmodels.design.levels import Numeric, rank_of
 from mixedmodels.design.storage import read_column
-from mixedmodels.errors import DataError, DataWarning, warn
+from mixedmodels.errors import ArgumentError, DataError, DataWarning, warn
 from mixedmodels.explore.columns import (
     Labels,
     cells,
@@ -277,7 +277,7 @@ def _without(prefix: str, name: str) -> TimeName:
 
 def _parsed(text: str, name: str | None = None) -> TimeName:
     if not isinstance(text, str):
-        raise TypeError(f"columns= takes names of columns, not {text!r}")
+        raise ArgumentError(f"columns= takes names of columns, not {text!r}")
     found = parse_name(text)
     if found is None:
         raise DataError(

@@ -21,7 +21,7 @@ from mixedmodels.engines.door import (
 )
 from mixedmodels.engines.expressions import translate, tree
 from mixedmodels.engines.query import as_read
-from mixedmodels.errors import DataError, FormulaError, ModelError
+from mixedmodels.errors import ArgumentError, DataError, FormulaError, ModelError
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.predict import NewLevels
 from mixedmodels.model.record import Fit
@@ -53,7 +53,7 @@ def binned_residuals(
 
     Raises
     ------
-    TypeError
+    ArgumentError
         Something that is not a fitted model, or not a table outside memory.
     ModelError
         Fewer than two bins; ``scale()`` or ``center()`` in the response.
@@ -69,7 +69,7 @@ def binned_residuals(
     [86, 115, 74, 22]
     """
     if not is_table(table):
-        raise TypeError(
+        raise ArgumentError(
             "binned_residuals is for tables outside memory; for rows in memory see m.augment() and "
             "mm.plot"
         )

@@ -22,7 +22,13 @@ from mixedmodels.inference.contrasts import (
     make_contrasts,
 )
 from mixedmodels.inference.emm_report import html_page, text_page
-from mixedmodels.inference.estimates import Estimates, estimates, joint_test
+from mixedmodels.inference.estimates import (
+    Estimates,
+    combinations_without,
+    combined,
+    estimates,
+    joint_test,
+)
 from mixedmodels.inference.grid_variables import Variable, nesting
 from mixedmodels.inference.reference_grid import Averages
 from mixedmodels.inference.response_scale import Scale
@@ -324,8 +330,13 @@ class EmmGrid:
         ]
         outer = [v.name for v in self.variables if v.name not in inner]
         linear = self.averages.linear
+        missing = np.asarray(np.isnan(linear).any(axis=1))
         tests = [
-            joint_test(self.fit, matrix @ linear[group.rows], self.ddf)
+            joint_test(
+                self.fit,
+                combined(combinations_without(matrix, missing[group.rows]), linear[group.rows]),
+                self.ddf,
+            )
             for group in groups
             for matrix in matrices
         ]
@@ -377,8 +388,8 @@ class EmmGrid:
         """Estimates of the contrasts of all groups."""
         at = self.averages
         pairs = list(zip(groups, coefficients, strict=True))
-        linear = np.concatenate([c @ at.linear[g.rows] for g, c in pairs])
-        offset = np.concatenate([c @ at.offset[g.rows] for g, c in pairs])
+        linear = np.concatenate([combined(c, at.linear[g.rows]) for g, c in pairs])
+        offset = np.concatenate([combined(c, at.offset[g.rows]) for g, c in pairs])
         return estimates(self.fit, linear, offset, self.ddf)
 
 

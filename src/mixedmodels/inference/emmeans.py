@@ -239,7 +239,7 @@ class _Plan:
             level=self.level,
             scale=scale,
         )
-        _warn_unknown(grid)
+        _warn_unknown(grid, self.weights)
         return grid
 
     def _notes(self, scale: Scale | None, slope: str | None) -> list[str]:
@@ -343,7 +343,7 @@ def _with_outer(
     return tuple(dict.fromkeys([*specs, *added])), tuple(by)
 
 
-def _warn_unknown(grid: EmmGrid) -> None:
+def _warn_unknown(grid: EmmGrid, weights: str) -> None:
     """Name the means that the data do not determine."""
     unknown = np.flatnonzero(np.isnan(grid.estimates.estimate))
     if not len(unknown):
@@ -357,10 +357,11 @@ def _warn_unknown(grid: EmmGrid) -> None:
         or "the overall mean"
         for cell in cells.tolist()
     )
+    other = "equal" if weights in ("cells", "flat") else "cells"
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     warn(
         f"{len(unknown)} of {len(grid)} estimates are NaN, because they rest on combinations of "
         f"levels without data ({shown}{more}): choose levels with at=, leave out an interaction, "
-        "or use weights='cells'",
+        f"or use weights='{other}'",
         RankDeficiencyWarning,
     )

@@ -66,12 +66,12 @@ def estimates(fit: Fit, linear: Array, offset: Array, ddf: str) -> Estimates:
         Kenward and Roger's method for an ML fit.
     """
     fixed, design, at = fit.working.fixed, fit.design, fit.optimum.at
-    user = linear[:, fixed.kept]
+    unknown = ~estimable(fit, linear)
+    user = np.where(unknown[:, None], 0.0, linear[:, fixed.kept])
     working = np.asarray(solve_triangular(fixed.root, user.T, trans="T").T)
     value = offset - working @ at.profile.coefs[:-1] * design.y_scale
     if fixed.constant is not None:
         value = value + user @ fixed.constant * design.y_centre
-    unknown = ~estimable(fit, linear)
     if fit.has_random and ddf == "kenward-roger":
         vcov = kenward_roger.adjustment(fit).adjusted
     else:
@@ -103,6 +103,25 @@ def _degrees_of_freedom(
         known = kenward_roger.adjustment(fit)
         out[wanted] = [kenward_roger.f_parts(known, row[None])[1] for row in working[wanted]]
     return out
+
+
+def combined(coefficients: Array, functions: Array) -> Array:
+    """Combinations of linear functions, or of numbers: NaN where one of those in it is NaN."""
+    missing = np.isnan(functions) if functions.ndim == 1 else np.isnan(functions).any(axis=1)
+    out = np.asarray(coefficients @ np.where(np.isnan(functions), 0.0, functions))
+    out[(coefficients[:, missing] != 0.0).any(axis=1)] = np.nan
+    return out
+
+
+def combinations_without(coefficients: Array, missing: NDArray[np.bool_]) -> Array:
+    """All combinations of the rows of coefficients in which what is missing has no part."""
+    if not missing.any():
+        return coefficients
+    left, values, _ = np.linalg.svd(coefficients[:, missing], full_matrices=True)
+    rank = int((values > OUTSIDE * values.max(initial=0.0)).sum())
+    rows = np.asarray(left[:, rank:].T @ coefficients)
+    rows[:, missing] = 0.0
+    return rows
 
 
 def joint_test(fit: Fit, linear: Array, ddf: str) -> tuple[float, int, float, float]:

@@ -287,7 +287,7 @@ def fit_many(
     if (by is not None and not len(by)) or (responses is not None and not len(responses)):
         raise ModelError("by= or responses= is empty: name a column")
     ddf = check_choice("ddf", ddf, DDF)
-    data = snapshot(data)
+    data = _selectable(snapshot(data))
     options = Options(bool(reml), weights, offset, contrasts, ddf)
     if by is not None:
         work = _segments(formula, data, [by] if isinstance(by, str) else list(by), options)
@@ -360,6 +360,13 @@ class _Work:
 
     def __len__(self) -> int:
         return len(next(iter(self.labels.values())))
+
+
+def _selectable(data: Any) -> Any:
+    """The data with numbers in this machine's byte order: pandas cannot select rows of others."""
+    dtypes = dict(data.dtypes.items()) if hasattr(data, "dtypes") and hasattr(data, "iloc") else {}
+    other = {name: dtype for name, dtype in dtypes.items() if not getattr(dtype, "isnative", True)}
+    return data.astype({k: v.newbyteorder("=") for k, v in other.items()}) if other else data
 
 
 def _segments(formula: str, data: Any, by: list[str], options: Options) -> _Work:

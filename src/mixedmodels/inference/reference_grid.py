@@ -73,10 +73,12 @@ class ReferenceGrid:
     def averages(self, targets: Sequence[str], weights: str) -> Averages:
         """Average over all variables but the targets, whose first varies fastest.
 
+        By the rows of a combination that has none the average is NaN.
+
         Raises
         ------
         ModelError
-            Unknown weights, too large a grid, weights for which there are no rows.
+            Unknown weights, too large a grid.
         DataError
             The grid holds a value that a transform cannot take.
         """
@@ -152,12 +154,8 @@ class ReferenceGrid:
         width = math.prod(counts.shape[n_targets:])
         share = share.reshape(-1, width)
         total = share.sum(axis=1)
-        if (inside.reshape(-1, width).any(axis=1) & (total == 0.0)).any():
-            raise ModelError(
-                f"weights={weights!r}: some combinations of "
-                f"{', '.join(reversed(order[:n_targets]))} have no rows to be weighted by; use "
-                "weights='equal'"
-            )
+        # no rows to be weighted by: there is such a combination, but nothing to average
+        share[inside.reshape(-1, width).any(axis=1) & (total == 0.0)] = np.nan
         return np.asarray(share / np.where(total > 0.0, total, 1.0)[:, None])
 
     def _inside(self, order: Sequence[str], counts: Array) -> tuple[NDArray[np.bool_], list[Array]]:

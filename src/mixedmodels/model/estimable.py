@@ -18,10 +18,15 @@ ROUNDING = 1e-4
 
 
 def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
-    """Whether the data determine each linear function of all columns of X, shape (m,)."""
+    """Whether the data determine each linear function of all columns of X, shape (m,).
+
+    Functions that hold NaN, averages over nothing, are among those that they do not.
+    """
     kept, dropped, weights = relations(fit)
+    known = np.asarray(~np.isnan(linear).any(axis=1))
     if not len(dropped):
-        return np.ones(len(linear), np.bool_)
+        return known
+    linear = np.where(known[:, None], linear, 0.0)
     # a function is determined if it treats a dropped column as the combination that it equals
     implied = linear[:, kept] @ weights
     size = np.abs(linear[:, kept]) @ np.abs(weights) + np.abs(linear[:, dropped])
@@ -30,7 +35,7 @@ def estimable(fit: Fit, linear: Array) -> NDArray[np.bool_]:
     largest = (np.abs(linear) / np.where(length > 0.0, length, np.inf)).max(axis=1, keepdims=True)
     gap = np.abs(linear[:, dropped] - implied)
     size = np.maximum(size, ROUNDING * largest * length[dropped])
-    return np.asarray((gap <= OUTSIDE * np.maximum(size, 1e-300)).all(axis=1))
+    return np.asarray(known & (gap <= OUTSIDE * np.maximum(size, 1e-300)).all(axis=1))
 
 
 def column_lengths(fit: Fit) -> Array:

@@ -93,6 +93,8 @@ def emmeans(
     p9 = drawing()
     frame, groups = _means(grid)
     wrong = _add_arrows(frame, grid, groups, adjust) if arrows and grid.scale is None else 0
+    known = frame["mean"].notna()
+    frame = frame[known]
     names = [v.name for v in grid.variables if v.name not in grid.by]
     drawn = np.isfinite(frame["arrow_low"].to_numpy())
     plot = canvas(
@@ -104,6 +106,7 @@ def emmeans(
             f"bars: {100 * grid.level:g} % intervals",
             f"arrows: means differ where they do not overlap ({adjust})" if drawn.any() else "",
             f"pairs that their arrows tell wrongly: {wrong}" if wrong else "",
+            f"means that cannot be estimated: {(~known).sum()}" if not known.all() else "",
         ),
     )
     plot += p9.geom_linerange(
