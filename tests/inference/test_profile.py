@@ -467,6 +467,22 @@ def test_another_optimum_is_reported() -> None:
         mm.profile(worse, "Days", zeta_max=0.1, points=1)
 
 
+def test_without_a_maximum_the_limit_is_missing() -> None:
+    """Two rows more than levels, and columns that fit both: sigma may go to zero."""
+    rng = np.random.default_rng(2)
+    group = np.concatenate([np.arange(20), np.arange(2)])
+    data = {"g": group.astype(str)} | {name: rng.normal(size=22) for name in "abcd"}
+    data["y"] = rng.normal(size=20)[group] + rng.normal(size=22)
+    model = mm.lmer("y ~ a + b + c + d + (1 | g)", data, reml=False)
+    with (
+        pytest.warns(ConvergenceWarning, match="there is another, better optimum"),
+        pytest.warns(ConvergenceWarning, match="likelihood grows without bound as sigma goes"),
+    ):
+        limits = mm.confint(model, "profile", parm="sigma")
+    assert np.isnan(limits["conf_low"][0])
+    assert limits["conf_high"][0] > model.sigma
+
+
 def test_errors() -> None:
     model = fits.reference_fit("sleep_rs_ml").model
     with pytest.raises(

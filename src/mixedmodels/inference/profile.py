@@ -85,6 +85,7 @@ class Profiler:
         self._errors = _standard_errors(fit, self.estimates)
         self._paths: dict[int, Path] = {}
         self._known: dict[int, list[Solution]] = {}
+        self._warned: set[int] = set()
 
     def path(self, i: int) -> Path:
         """The path of parameter `i`."""
@@ -122,6 +123,13 @@ class Profiler:
 
         A standard deviation ends at zero and a correlation at one where zeta does not get there.
         """
+        try:
+            return self._limit(i, side, z)
+        except np.linalg.LinAlgError:
+            self._warn_unbounded(i)
+            return math.nan
+
+    def _limit(self, i: int, side: int, z: float) -> float:
         path = self.path(i)
         outward = _Outward(side, path)
         if path.blurred:
@@ -155,7 +163,11 @@ class Profiler:
         for k in range(1, points + 1):
             missing = k * zeta_max / points - side * new.zeta
             t = outward.after(side * new.c, missing, new.slope, side * new.c, math.inf)
-            new = self.solve(i, side * t)
+            try:
+                new = self.solve(i, side * t)
+            except np.linalg.LinAlgError:
+                self._warn_unbounded(i)
+                break
             found.append(new)
             if t == outward.bound or side * new.zeta >= zeta_max:
                 break
@@ -168,13 +180,23 @@ class Profiler:
 
     def _check(self, i: int, held: Held, rise: float, rounding: float) -> None:
         """Say so when another optimum turns up."""
-        if rise < -LOWER - 10.0 * rounding:
+        if rise < -LOWER - 10.0 * rounding and i not in self._warned:
+            self._warned.add(i)
             warn(
                 f"with {self.names[i]} held at {held.value:g} the deviance is lower by "
                 f"{-rise:.2g} than where the fit ended: there is another, better optimum. Fit "
                 "again from other values (start=)",
                 ConvergenceWarning,
             )
+
+    def _warn_unbounded(self, i: int) -> None:
+        """Say that there is no conditional optimum: sigma went to zero."""
+        warn(
+            f"the profile of {self.names[i]} breaks off: with it held, the likelihood grows "
+            "without bound as sigma goes to zero, since fixed and random effects can fit all "
+            f"{self.fit.n_obs} rows. The fit is a local maximum: use fewer terms or coarser groups",
+            ConvergenceWarning,
+        )
 
     def _lid(self, i: int) -> Solution | None:
         """What no value of a correlation lies above: one of its two columns without variance."""
