@@ -226,6 +226,6 @@ def test_big_endian_segments() -> None:
         )
     pd.testing.assert_frame_equal(found, same)
     found, same = (
-        mm.fit_many("x + (1|g)", table, responses=["y", "z"]).tidy() for table in (swapped, data)
+        mm.fit_many("~ x + (1|g)", table, responses=["y", "z"]).tidy() for table in (swapped, data)
     )
     pd.testing.assert_frame_equal(found, same)
