@@ -3,11 +3,84 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations
 
 from mixedmodels.design.build import Design, GroupDesign, Rows
 from mixedmodels.design.grouping import find_structure
 from mixedmodels.errors import DataWarning, warn
+
+# text of a missing value that became a label on its way
+MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "NaT", "None", "null", "NULL"})
+# levels of a factor in the fixed part, and share of the rows, from which they look like numbers
+MANY, MOST = 20, 0.5
+
+
+def warn_levels(design: Design, n: int) -> None:
+    """Warn of levels of factors that are hardly what was meant; the model has `n` rows."""
+    groups = {g.name: g.levels for g in design.groups if len(g.variables) == 1}
+    fixed = {
+        name: tuple(map(str, levels))
+        for name, (levels, _) in design.factors.items()
+        if name in design.formula.fixed_variables
+    }
+    for name, texts in {**groups, **fixed}.items():
+        for odd in sorted(MISSING.intersection(texts)):
+            warn(
+                f"'{name}' has the level {odd!r}, which counts as any other: if it stands for "
+                "missing values, replace it by None or NaN",
+                DataWarning,
+            )
+        bare = set(map(str.strip, texts))
+        if len(bare) < len(texts):
+            twin = next(t for t in texts if t != t.strip() and t.strip() in texts)
+            warn(
+                f"levels of '{name}' differ in blanks only, such as {twin.strip()!r} and {twin!r}: "
+                "if they are one, use .str.strip()",
+                DataWarning,
+            )
+    for name, levels in fixed.items():
+        _warn_size(design, name, levels, n)
+
+
+def _warn_size(design: Design, name: str, levels: Sequence[str], n: int) -> None:
+    """Warn of a factor of the fixed part with one level, or with a level for most rows."""
+    if len(levels) == 1 and not any(column.startswith(f"{name}[") for column in design.x_names):
+        warn(
+            f"'{name}' has one level, {levels[0]!r}, in the rows of the model: it has no "
+            "effect to estimate",
+            DataWarning,
+        )
+    if len(levels) > max(MANY, MOST * n) and name not in design.formula.categorical:
+        warn(
+            f"'{name}' has {len(levels)} distinct values in {n} rows, and each has an effect of "
+            f"its own: if they are numbers (such as {levels[0]!r}), convert the column",
+            DataWarning,
+        )
+
+
+def fixed_groups(design: Design) -> list[str]:
+    """Grouping factors whose levels have fixed effects too."""
+    return [
+        group.name
+        for group in design.groups
+        if any("Intercept" in term.names for term in group.terms)
+        and sum(_is_level(column, group.name) for column in design.x_names) >= len(group.levels) - 1
+    ]
+
+
+def _is_level(column: str, factor: str) -> bool:
+    return column.startswith(f"{factor}[") and column.endswith("]") and column.count("[") == 1
+
+
+def warn_fixed_groups(design: Design) -> None:
+    """Warn of random intercepts for which fixed effects leave nothing."""
+    for name in fixed_groups(design):
+        warn(
+            f"'{name}' is a fixed effect too, which takes all differences between its levels: the "
+            "variance of its random intercept is not identified. Keep one of them",
+            DataWarning,
+        )
 
 
 def shared_columns(group: GroupDesign) -> list[str]:

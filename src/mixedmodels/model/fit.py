@@ -14,6 +14,8 @@ from mixedmodels.arrays import Array
 from mixedmodels.design.basis import standardise
 from mixedmodels.design.build import Design, Rows, build_design
 from mixedmodels.design.checks import (
+    warn_fixed_groups,
+    warn_levels,
     warn_same_groups,
     warn_shared_columns,
 )
@@ -80,6 +82,8 @@ def fit_model(
     design, rows = build_design(parsed, columns)
     warn_shared_columns(design)
     warn_same_groups(design, rows)
+    warn_fixed_groups(design)
+    warn_levels(design, columns.n)
     moments = collect_moments(design, rows)
     warn_constant_slopes(design, moments)
     working = make_working(design, moments)
@@ -141,6 +145,8 @@ def _fit_sums(
     design, points = cell_design(parsed, given)
     warn_shared_columns(design)
     warn_same_groups(design, points)
+    warn_fixed_groups(design)
+    warn_levels(design, given.n)
     moments = replace(collect_moments(design, points), n=given.n, log_weights=log_weights(given))
     warn_constant_slopes(design, moments)
     working = make_working(design, moments)

@@ -14,6 +14,7 @@ import numpy as np
 from mixedmodels.arrays import Array
 from mixedmodels.design.build import Design, Rows
 from mixedmodels.design.checks import (
+    fixed_groups,
     same_groups,
     shared_columns,
 )
@@ -246,6 +247,7 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
         model.optimum.verdict == "not identified"
         and not any(map(shared_columns, model.design.groups))
         and not same_groups(model.design, model.rows)
+        and not fixed_groups(model.design)
     ):
         warn(model.convergence.message, ConvergenceWarning)
     lost = model.optimum.at.profile.rounding

@@ -33,7 +33,10 @@ def warn_constant_slopes(design: Design, moments: Moments) -> None:
             for term in group.terms
             if "Intercept" in term.names
             for name, recipe in zip(term.names, term.recipe.T, strict=True)
-            if name != "Intercept" and constant.issuperset(np.flatnonzero(recipe).tolist())
+            if name != "Intercept"
+            and constant.issuperset(used := np.flatnonzero(recipe).tolist())
+            # what is constant over all rows is the intercept again: another warning says so
+            and not {0}.issuperset(used)
         ]
         if names:
             warn(
