@@ -305,7 +305,8 @@ def recode(name: str, factor: Factor, known: Sequence[Any]) -> pd.Categorical:
 
 def _unseen(name: str, unseen: Sequence[str], known: Sequence[str]) -> DataError:
     return DataError(
-        f"level {_quote(unseen)} of '{name}' was not in the data of the fit; known levels: "
+        f"{'level' if len(unseen) == 1 else 'levels'} {_quote(unseen)} of '{name}' "
+        f"{'was' if len(unseen) == 1 else 'were'} not in the data of the fit; known levels: "
         f"{_quote(known)}"
     )
 

@@ -269,9 +269,10 @@ def check_names(wanted: Sequence[str], available: list[Any], what: str) -> None:
             meant = " or ".join(f"'{other}'" for other in near)
             parts.append(f"'{_shorten(name)}'" + (f" (did you mean {meant}?)" if near else ""))
         odd = next((name for name in available if not isinstance(name, str)), None)
+        there = f"its columns are: {_shorten(', '.join(texts))}" if texts else "it has none"
         raise DataError(
             f"{what} has no column{'s' if len(parts) > 1 else ''} {', '.join(parts)}; "
-            f"its columns are: {_shorten(', '.join(texts))}{_as_text(odd, what)}"
+            f"{there}{_as_text(odd, what)}"
         )
     for name in wanted:
         if counts[name] > 1:
@@ -307,7 +308,11 @@ def _read_array(value: Any, name: str, frame: Any, what: str) -> Numeric:
     if isinstance(value, nw.Series):
         value = value.to_native()
     series = type(value).__module__.partition(".")[0] in {"pandas", "polars", "pyarrow"}
-    if not series:
+    if isinstance(value, np.ma.MaskedArray) or hasattr(value, "_from_sequence"):
+        import pandas as pd
+
+        value = pd.Series(value)  # an array of pandas' own, or one of NumPy's with gaps
+    elif not series:
         value = np.asarray(value)
     shape = getattr(value, "shape", (0,))
     if len(shape) != 1:

@@ -113,7 +113,14 @@ def _backquoted(text: str, at: int) -> tuple[Token, int]:
     return Token("quoted", found.group(1), at), found.end()
 
 
+# what word processors write for signs of a formula
+LOOKALIKES = str.maketrans("−–—‘’“”´×∼˜¦", "---''\"\"`*~~|")  # noqa: RUF001
+
+
 def _odd(char: str) -> str:
     name = unicodedata.name(char, "unnamed")
     shown = f" {char!r}" if char.isprintable() else ""
-    return f"the character{shown} (U+{ord(char):04X}, {name}) has no meaning in a formula"
+    plain = unicodedata.normalize("NFKC", char.translate(LOOKALIKES))
+    hint = f"; did you mean {plain!r}?" if plain.isascii() and plain.strip() else ""
+    hint = "" if plain == char else hint
+    return f"the character{shown} (U+{ord(char):04X}, {name}) has no meaning in a formula{hint}"
