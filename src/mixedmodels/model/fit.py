@@ -367,7 +367,7 @@ def updated_formula(old: str, new: str) -> str:
 
 def _floats(values: ArrayLike, what: str) -> Array:
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(np.float64).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     try:
         given = np.asarray(values)
         if given.dtype.kind == "c":
