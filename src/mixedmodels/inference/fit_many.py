@@ -365,7 +365,7 @@ class _Work:
 def _selectable(data: Any) -> Any:
     """The data with numbers in this machine's byte order: pandas cannot select rows of others."""
     dtypes = dict(data.dtypes.items()) if hasattr(data, "dtypes") and hasattr(data, "iloc") else {}
-    other = {name: dtype for name, dtype in dtypes.items() if not getattr(dtype, "isnative", True)}
+    other = {k: v for k, v in dtypes.items() if isinstance(v, np.dtype) and not v.isnative}
     return data.astype({k: v.newbyteorder("=") for k, v in other.items()}) if other else data
 
 
