@@ -386,6 +386,7 @@ FOUR = ["a", "b", "c", "d-e"]
         ("eff", "a effect|b effect|c effect|(d-e) effect", [0.75, -0.25, -0.25, -0.25]),
         ("del.eff", "a effect|b effect|c effect|(d-e) effect", [1, -1 / 3, -1 / 3, -1 / 3]),
         ("poly", "linear|quadratic|cubic", [-3, -1, 1, 3]),
+        ("helmert", "b - a|c - mean(a, b)|(d-e) - mean(a, ..., c)", [-1, 1, 0, 0]),
     ],
 )
 def test_families_of_contrasts(method: str, names: str, first: list[float]) -> None:
@@ -399,6 +400,11 @@ def test_mean_changes_compare_what_lies_on_either_side() -> None:
     found = make_contrasts("mean_chg", FOUR, "-", 0)
     assert found.names == ("a|b", "b|c", "c|(d-e)")
     assert_allclose(found.coefficients[1], [-0.5, -0.5, 0.5, 0.5])
+
+
+def test_helmert_takes_off_the_mean_of_those_before() -> None:
+    found = make_contrasts("helmert", FOUR, "-", 0)
+    assert_allclose(found.coefficients[2], [-1 / 3, -1 / 3, -1 / 3, 1])
 
 
 def test_the_control_by_position_level_or_name() -> None:

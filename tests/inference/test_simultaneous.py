@@ -125,10 +125,19 @@ def test_adjusted_tests_and_intervals_agree(adjust: str) -> None:
     half = critical_values(tests, adjust, 0.95)
     p = p_values(tests, adjust)
     assert (p >= p_values(tests, "none")).all()
-    if adjust not in ("holm", "hochberg"):  # their intervals are Bonferroni's
+    if adjust not in ("holm", "hochberg", "hommel"):  # their intervals are Bonferroni's
         assert ((np.abs(tests.statistic) > half) == (p < 0.05)).all()
         at_limit = Family(half, tests.df, tests.rows, tests.n_means)
         assert_allclose(p_values(at_limit, adjust), 0.05, rtol=1e-7)
+
+
+def test_hommel_is_between_hochberg_and_no_adjustment() -> None:
+    """R: p.adjust(c(0.001, 0.011, 0.012, 0.02, 0.04, 0.35, 0.6), "hommel")."""
+    raw = np.array([0.6, 0.001, 0.011, 0.012, 0.02, 0.04, 0.35])
+    tests = Family(student.isf(raw / 2.0, 9.0), np.full(7, 9.0), np.eye(7), 7)
+    found = p_values(tests, "hommel")
+    assert_allclose(found, [0.6, 0.007, 0.05, 0.05, 0.08, 0.12, 0.6], rtol=1e-10)
+    assert (found <= p_values(tests, "hochberg") * (1.0 + 1e-12)).all()
 
 
 def test_stepwise_adjustments_of_a_worked_example() -> None:

@@ -21,12 +21,13 @@ ADJUSTMENTS = (
     "scheffe",
     "holm",
     "hochberg",
+    "hommel",
     "fdr",
     "BH",
     "BY",
 )
 # stepwise methods, which have no intervals of their own
-STEPWISE = ("holm", "hochberg", "fdr", "BH", "BY")
+STEPWISE = ("holm", "hochberg", "hommel", "fdr", "BH", "BY")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,12 +141,16 @@ def _between_tukey_and_sidak(m: int) -> Tail:
 
 
 def _stepwise(raw: Array, adjust: str) -> Array:
-    """Holm, Hochberg, Benjamini and Hochberg, Benjamini and Yekutieli."""
+    """Holm, Hochberg, Hommel, Benjamini and Hochberg, Benjamini and Yekutieli."""
     m = len(raw)
     order = np.argsort(raw, kind="stable")  # NaN last
     ranks = np.arange(1.0, m + 1.0)
     in_order = raw[order]
     known = np.isfinite(in_order)
+    if adjust == "hommel":
+        out = np.empty(m)
+        out[order] = np.where(known, _hommel(np.where(known, in_order, 1.0)), np.nan)
+        return out
     factors = m + 1.0 - ranks if adjust in ("holm", "hochberg") else m / ranks
     if adjust == "BY":
         factors = factors * (1.0 / ranks).sum()
@@ -157,3 +162,19 @@ def _stepwise(raw: Array, adjust: str) -> Array:
     out = np.empty(m)
     out[order] = np.minimum(scaled, 1.0)
     return out
+
+
+def _hommel(ascending: Array) -> Array:
+    """Closed tests by Simes: of each hypothesis, the largest p-value of a set that holds it.
+
+    Of all sets of k hypotheses with a certain one, that of the k - 1 largest others has the
+    largest p-value (Hommel 1988, Biometrika 75, 383-386).
+    """
+    m, out = len(ascending), ascending.copy()
+    for k in range(2, m + 1):
+        scaled = k * ascending[m - k :] / np.arange(1.0, k + 1.0)
+        # the k largest with one another; a smaller one takes the place of the first of them
+        np.maximum(out[m - k :], scaled.min(), out=out[m - k :])
+        smaller = np.minimum(k * ascending[: m - k], scaled[1:].min())
+        np.maximum(out[: m - k], smaller, out=out[: m - k])
+    return np.minimum(out, 1.0)

@@ -89,6 +89,22 @@ def _mean_changes(means: _Means) -> Contrasts:
     return Contrasts(tuple(names), np.array(rows))
 
 
+def _helmert(means: _Means) -> Contrasts:
+    """Each mean less the average of those before it."""
+    k = len(means.names)
+    rows = np.eye(k)[1:]
+    for i, row in enumerate(rows, start=1):
+        row[:i] = -1.0 / i
+    names = [f"{means.names[i]} {means.sign} {_average_of(means.names[:i])}" for i in range(1, k)]
+    return Contrasts(tuple(names), rows)
+
+
+def _average_of(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"mean({', '.join(names)})" if len(names) < 3 else f"mean({names[0]}, ..., {names[-1]})"
+
+
 def _polynomials(means: _Means) -> Contrasts:
     """Orthogonal polynomials of the positions, as the smallest whole numbers."""
     k = len(means.names)
@@ -129,6 +145,7 @@ FAMILIES: Mapping[str, tuple[Callable[[_Means], Contrasts], str]] = {
     "del.eff": (_deleted_effects, "fdr"),
     "consec": (_consecutive, "mvt"),
     "mean_chg": (_mean_changes, "mvt"),
+    "helmert": (_helmert, "none"),
 }
 ALL_PAIRS = ("pairwise", "revpairwise")
 

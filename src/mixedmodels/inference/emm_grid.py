@@ -190,16 +190,18 @@ class EmmGrid:
         method : str, mapping of str to coefficients, or array of shape (m, k)
             ``"pairwise"``, ``"revpairwise"``; ``"trt.vs.ctrl"`` (also called ``"dunnett"``),
             ``"trt.vs.ctrlk"`` (the last is the control); ``"consec"`` and ``"mean_chg"`` for
-            ordered levels; ``"poly"`` (orthogonal polynomials in whole numbers, levels taken as
-            equally spaced); ``"eff"`` and ``"del.eff"`` (differences from the mean of all, and of
-            all others). Or coefficients of the k means of a group, in the order of the table.
+            ordered levels; ``"helmert"`` (each less the mean of those before it); ``"poly"``
+            (orthogonal polynomials in whole numbers, levels taken as equally spaced); ``"eff"`` and
+            ``"del.eff"`` (differences from the mean of all, and of all others). Or coefficients of
+            the k means of a group, in the order of the table.
         by : str or sequence of str, optional
             Variables within whose levels to compare; those of the grid by default, ``[]`` for none.
         adjust : str, optional
             For the number of contrasts in each group: ``"tukey"``, ``"dunnettx"``, ``"mvt"``,
-            ``"sidak"``, ``"bonferroni"``, ``"scheffe"``, ``"holm"``, ``"hochberg"``, ``"fdr"`` (or
-            ``"BH"``), ``"BY"``, ``"none"``. By default tukey for all pairs, dunnettx against a
-            control, mvt for consec and mean_chg, fdr for eff and del.eff, else none.
+            ``"sidak"``, ``"bonferroni"``, ``"scheffe"``, ``"holm"``, ``"hochberg"``,
+            ``"hommel"``, ``"fdr"`` (or ``"BH"``), ``"BY"``, ``"none"``. By default tukey for all
+            pairs, dunnettx against a control, mvt for consec and mean_chg, fdr for eff and del.eff,
+            else none.
         level : float, optional
             Simultaneous coverage of the limits in each group; that of the grid by default.
         ref : int or str, default 0
