@@ -162,7 +162,7 @@ def align(cells: Sequence[str]) -> list[str]:
     """Numbers padded to equal length, decimal points under each other."""
     heads = [_head(cell) for cell in cells]
     tails = [cell[len(head) :] for cell, head in zip(cells, heads, strict=True)]
-    left, right = max(map(len, heads)), max(map(len, tails))
+    left, right = max(map(len, heads), default=0), max(map(len, tails), default=0)
     return [h.rjust(left) + t.ljust(right) for h, t in zip(heads, tails, strict=True)]
 
 
