@@ -36,8 +36,10 @@ FINE = 1e-2
 # what multiplies a double in splitting it into two of half its digits (Dekker)
 SPLIT = 2.0**27 + 1.0
 EPSILON = float(np.finfo(float).eps)
-# share of the least own part below which doubles tell that it is less
-SURELY = 0.1
+# own part of a standardised column that doubles do not tell from none
+NOTHING = 4.0 * EPSILON
+# share of a row along those before it that may stay, and corrections until no more does
+ALONG, MOST_ROUNDS = 1e-13, 5
 # rows orthogonalised together against those before them
 PANEL = 64
 # squares of numbers beyond these are not representable
@@ -57,10 +59,13 @@ class Basis:
         Base columns as rows; the first is all ones.
     recipes : dict of str to ndarray of shape (c,)
         Each source column as a combination of the base columns.
+    low : dict of str to ndarray of shape (c,)
+        Where columns are nearly dependent: what rounding leaves out of each recipe.
     """
 
     rows: Array
     recipes: dict[str, Array]
+    low: dict[str, Array]
 
 
 def standardise(values: Array, name: str, weights: Array | None, out: Array) -> tuple[float, float]:
@@ -118,7 +123,9 @@ def _sum_of_squares(values: Array, weights: Array | None) -> float:
     return float(np.einsum("i,i,i->", values, weights, values))
 
 
-def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | None) -> Basis:
+def make_basis(
+    sources: Sequence[tuple[str, Array]], n: int, weights: Array | None, n_fixed: int
+) -> Basis:
     """Standardise distinct source columns and make them well conditioned.
 
     Parameters
@@ -129,34 +136,43 @@ def make_basis(sources: Sequence[tuple[str, Array]], n: int, weights: Array | No
         Number of rows.
     weights : ndarray of shape (n,), optional
         Prior weights: means and orthogonality are in their metric.
+    n_fixed : int
+        How many of the first columns are dropped where what is their own is their rounding.
     """
     rows = np.empty((len(sources) + 1, n))
     rows[0] = 1.0
     size, origin = 1, {}
-    stored = [rows[0]]
-    for name, values in sources:
+    stored, last = [rows[0]], 0
+    for place, (name, values) in enumerate(sources):
         centre, scale = standardise(values, name, weights, rows[size])
         origin[name] = (size if scale else 0, centre, scale)
         if scale:
             stored.append(values)
+            last = size if place < n_fixed else last
             size += 1
     if size < len(rows):
         rows = rows[:size].copy()
-    combine = np.eye(size)
+    combine, lost = np.eye(size), None
     # one centred column cannot depend on the constant
     if size > 2 and _smallest_residual(cross_products(rows, weights)) < REFINE:
         centres, scales = np.zeros(size), np.ones(size)
         for at, centre, scale in origin.values():
             if scale:
                 centres[at], scales[at] = centre, scale
-        rows, combine = _orthogonalise(rows, weights, stored, centres, scales)
-    recipes = {CONSTANT_NAME: combine[0]}
+        rows, combine, lost = _orthogonalise(rows, weights, _Stored(stored, centres, scales, last))
+    constant = np.eye(1, len(rows))[0]
+    recipes, low = {CONSTANT_NAME: constant}, {}
     for name, (at, centre, scale) in origin.items():
-        recipe = centre * combine[0]
-        if scale:
+        recipe = centre * constant
+        if scale and lost is None:
             recipe = recipe + scale * combine[at]
+        elif lost is not None and scale:
+            unit = _unit(scale)
+            recipe, low[name] = unit * combine[at], unit * lost[at]
+            recipe[0], rest = _two_sum(recipe[0], centre)
+            low[name][0] += rest
         recipes[name] = recipe
-    return Basis(rows, recipes)
+    return Basis(rows, recipes, low)
 
 
 def _smallest_residual(gram: Array) -> float:
@@ -168,64 +184,133 @@ def _smallest_residual(gram: Array) -> float:
     return float((pivots / np.diag(gram)).min())
 
 
-def _orthogonalise(
-    rows: Array,
-    weights: Array | None,
-    stored: Sequence[Array],
-    centres: Array,
-    scales: Array,
-) -> tuple[Array, Array]:
-    """Rows without those that earlier ones determine, orthogonal.
+def _unit(scale: float) -> float:
+    """The power of two by which a column is divided: nothing is rounded."""
+    return 2.0 ** math.frexp(scale)[1]
 
-    Parameters
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Source columns as they came.
+
+    Attributes
     ----------
-    rows : ndarray of shape (c_old, n)
-        Standardised: ``stored = centre + scale * rows``.
-    weights : ndarray of shape (n,), optional
-    stored : sequence of ndarray of shape (n,)
-    centres, scales : ndarray of shape (c_old,)
+    columns : sequence of ndarray of shape (n,)
+        The first is the constant.
+    centres, scales : ndarray of shape (c,)
+        ``standardised = (column - centre) / scale``.
+    last : int
+        The last one that goes where what is its own is rounding.
+    """
+
+    columns: Sequence[Array]
+    centres: Array
+    scales: Array
+    last: int
+
+    @property
+    def stretch(self) -> Array:
+        """Standardised columns over those whose unit is a power of two."""
+        return np.array([_unit(scale) for scale in self.scales.tolist()]) / self.scales
+
+    def centred(self, i: int) -> tuple[Array, Array]:
+        """``(column - centre) / unit`` as a sum of two doubles, exactly."""
+        unit = _unit(float(self.scales[i]))
+        return _two_sum(self.columns[i] / unit, -float(self.centres[i]) / unit)
+
+    def remainder(self, i: int, kept: Sequence[int], shares: Sequence[Array]) -> Array:
+        """A centred column less multiples of others, to full relative precision.
+
+        In sums of two doubles: what cancels was exact (Dekker 1971, Numer. Math. 18, 224-242;
+        Ogita, Rump and Oishi 2005, SIAM J. Sci. Comput. 26, 1955-1988).
+
+        Parameters
+        ----------
+        i : int
+        kept : sequence of int
+            The others.
+        shares : sequence of ndarray of shape (len(kept),)
+            Their multiples are the sum of these.
+        """
+        high, low = self.centred(i)
+        for place, k in enumerate(kept):
+            own = self.centred(k)
+            for share in shares:
+                high, low = _less(high, low, float(share[place]), *own)
+        return high + low
+
+
+def _orthogonalise(
+    rows: Array, weights: Array | None, stored: _Stored
+) -> tuple[Array, Array, Array]:
+    """Rows without those that earlier ones determine, nearly orthogonal.
 
     Returns
     -------
     rows : ndarray of shape (c_new, n)
-    combine : ndarray of shape (c_old, c_new)
-        Old rows as combinations of the new: ``old = combine @ new``.
+    combine, lost : ndarray of shape (c_old, c_new)
+        ``(column - centre) / unit = (combine + lost) @ rows``.
     """
     total = float(rows.shape[1] if weights is None else weights.sum())
     root = np.sqrt((1.0 if weights is None else weights) / total)
-    magnitudes = np.hypot(centres, scales) / scales
+    stretch = stored.stretch
+    magnitudes = np.hypot(stored.centres, stored.scales) / stored.scales
     rounding = ROUNDING * EPSILON * np.concatenate([[0.0], magnitudes[1:]])
+    combined: dict[int, tuple[list[int], list[Array]]] = {}
 
     def own_part(i: int, combine: Array, out: Array, kept: list[int]) -> Array:
         """What is left of row i, exactly; nothing where that is the columns' own rounding."""
-        base = out / root
-        shares = combine[i, : len(out)]
-        given = (stored[i], float(centres[i]), float(scales[i]))
-        shares += out @ (root * _remainder(*given, shares, base))  # what doubles have missed
-        row = root * _remainder(*given, shares, base)
-        # which stored columns it combines, and what their rounding makes of it
-        combined, _ = lapack.dtrtrs(combine[kept, : len(out)], shares, lower=1, trans=1)
-        lost = rounding[i] + float(np.abs(combined) @ rounding[kept])
+        triangle = combine[kept, : len(out)]
+
+        def of_stored(along: Array) -> Array:
+            """Multiples of the stored columns that make a combination of rows."""
+            found = lapack.dtrtrs(triangle, along, lower=1, trans=1)[0]
+            return np.asarray(found * stretch[kept] / stretch[i])
+
+        shares = [of_stored(combine[i, : len(out)])]
+        for _ in range(MOST_ROUNDS):
+            row = np.asarray(root * stored.remainder(i, kept, shares) * stretch[i])
+            missed = out @ row
+            if np.abs(missed).max(initial=0.0) <= ALONG * math.sqrt(float(row @ row)):
+                break
+            shares.append(of_stored(missed))
+            combine[i, : len(out)] += missed
+        combined[i] = ([*kept], shares)
+        if i > stored.last:
+            return row
+        lost = rounding[i] + float(np.abs(shares[0] * stretch[i] / stretch[kept]) @ rounding[kept])
         return row if float(row @ row) > lost * lost else np.zeros_like(row)
 
-    scaled, combine, _ = independent(rows * root, DEPENDENT * magnitudes, own_part)
-    return scaled / root, combine
+    scaled, combine, _ = independent(rows * root, np.full(len(rows), NOTHING), own_part)
+    combine = combine / stretch[:, None]
+    low = np.zeros_like(combine)
+    for i, (kept, shares) in combined.items():
+        high, rest = np.zeros(len(kept)), np.zeros(len(kept))
+        for place, k in enumerate(kept):
+            for share in shares:
+                own = combine[k, : len(kept)], low[k, : len(kept)]
+                high, rest = _less(high, rest, -float(share[place]), *own)
+        combine[i, : len(kept)], low[i, : len(kept)] = _two_sum(high, rest)
+    return scaled / root, combine, low
 
 
-def _remainder(values: Array, centre: float, scale: float, shares: Array, base: Array) -> Array:
-    """``(values - centre) / scale - shares @ base`` to full relative precision.
+def pair_product(high: Array, low: Array, right: Array) -> Array:
+    """``(high + low) @ right`` to full relative precision, whatever cancels."""
+    out = np.empty((len(high), right.shape[1]))
+    for j, column in enumerate(right.T.tolist()):
+        total, rest = np.zeros(len(high)), np.zeros(len(high))
+        for k, share in enumerate(column):
+            if share:
+                total, rest = _less(total, rest, -share, high[:, k], low[:, k])
+        out[:, j] = total + rest
+    return out
 
-    In pairs of doubles: what cancels was exact (Dekker 1971, Numer. Math. 18, 224-242; Ogita, Rump
-    and Oishi 2005, SIAM J. Sci. Comput. 26, 1955-1988).
-    """
-    unit = 2.0 ** math.frexp(scale)[1]  # a power of two divides without rounding
-    high, low = _two_sum(values / unit, -centre / unit)
-    for share, row in zip((shares * (scale / unit)).tolist(), base, strict=True):
-        if share:
-            product, error = _two_product(share, row)
-            high, rest = _two_sum(high, -product)
-            low += rest - error
-    return np.asarray((high + low) * (unit / scale))
+
+def _less(high: Array, low: Array, share: float, own: Array, rest: Array) -> tuple[Array, Array]:
+    """A sum of two doubles less a multiple of another."""
+    product, error = _two_product(share, own)
+    high, lost = _two_sum(high, -product)
+    return high, low + (lost - error - share * rest)
 
 
 def _two_sum(a: Array, b: Array | float) -> tuple[Array, Array]:
@@ -283,7 +368,7 @@ def independent(
                 row -= share @ out[before : len(kept)]
                 combine[i, before : len(kept)] += share
             norm = math.sqrt(float(row @ row))
-            if own_part is not None and SURELY * least[i] < norm < FINE:
+            if own_part is not None and least[i] < norm < FINE:
                 row[:] = own_part(i, combine, out[: len(kept)], kept)
                 norm = math.sqrt(float(row @ row))
             if norm <= least[i]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -106,6 +106,8 @@ class Design:
         a number that is used as a factor too.
     term_order : tuple of (int, int)
         (group, term) in the order of the formula.
+    low : mapping of str to ndarray of shape (c,)
+        Of nearly dependent columns, by name: what rounding leaves out of their recipes.
     """
 
     formula: ParsedFormula
@@ -118,6 +120,7 @@ class Design:
     specs: Mapping[str, ModelSpec]
     factors: Mapping[str, tuple[tuple[Any, ...], bool]]
     term_order: tuple[tuple[int, int], ...]
+    low: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def theta_order(self) -> list[tuple[int, int]]:
@@ -221,9 +224,9 @@ def assemble_design(
     for name, column in distinct.items():
         if name not in plain:
             _check_finite(column, name, columns)
-    basis = make_basis(list(distinct.items()), columns.n, weights)
-
     x_names = matrices[formula.fixed][1]
+    n_fixed = sum(name in distinct for name in dict.fromkeys(x_names))
+    basis = make_basis(list(distinct.items()), columns.n, weights, n_fixed)
     x_recipe = _stack(basis.recipes, x_names, len(basis.rows))
     groups, codes, order = _groups(formula, columns, matrices, basis.recipes, len(basis.rows), n)
     structure = find_structure(codes, [len(g.levels) for g in groups])
@@ -238,6 +241,7 @@ def assemble_design(
         specs=specs,
         factors=_known_levels(formula, columns),
         term_order=order,
+        low=basis.low,
     )
     return design, basis.rows, scaled, tuple(codes)
 

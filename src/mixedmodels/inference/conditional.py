@@ -35,9 +35,13 @@ from mixedmodels.likelihood.covariance import (
     theta_from_factors,
     triangular,
 )
-from mixedmodels.likelihood.curvature import exact_hessian
-from mixedmodels.likelihood.information import average_information
-from mixedmodels.likelihood.objective import EPSILON, Evaluation, Objective, Profile
+from mixedmodels.likelihood.objective import (
+    EPSILON,
+    Evaluation,
+    Objective,
+    Profile,
+    second_derivatives,
+)
 from mixedmodels.likelihood.working import inverse_root
 from mixedmodels.model.record import Fit
 
@@ -160,24 +164,9 @@ class Held(Objective):
 
     def _in_factors(self, at: Evaluation, rho: float) -> Array:
         """Second derivatives in the entries of the Lambdas, sigma held."""
-        coefs, vcov = at.profile.coefs, at.profile.vcov
         if not self.templates:
             return np.empty((0, 0))
-        if self.blocks.exact_hessian:
-            return exact_hessian(
-                self.templates[0], at.factors[0], at.reduced, at.weight, coefs, rho, math.inf, vcov
-            )
-        return average_information(
-            self.blocks,
-            self.templates,
-            at.factors,
-            at.reduced,
-            coefs,
-            vcov,
-            at.by_covariance,
-            rho,
-            math.inf,
-        )
+        return second_derivatives(self.blocks, self.templates, at, rho, math.inf, reml=False)
 
     def _residual_slopes(self, at: Evaluation) -> Array:
         """Derivatives of r2 in the entries of the Lambdas."""

@@ -12,6 +12,7 @@ from mixedmodels.arrays import Array, times
 from mixedmodels.design.build import Design
 from mixedmodels.likelihood.centred import CentredBlocks
 from mixedmodels.likelihood.nested import NestedBlocks, Stage
+from mixedmodels.likelihood.rooted import RootedBlocks
 from mixedmodels.memory import check_memory
 from mixedmodels.moments.cross_products import Cells, Moments
 
@@ -45,7 +46,7 @@ def make_blocks(
 
     Returns
     -------
-    blocks : NestedBlocks or CrossedBlocks
+    blocks : NestedBlocks, CrossedBlocks or RootedBlocks
     orders : tuple of ndarray of int
         For each factor, the position of each level inside the blocks.
 
@@ -56,6 +57,9 @@ def make_blocks(
     """
     used = [group.uses for group in design.groups]
     cross = right.T @ moments.cross @ right
+    if moments.root is not None:
+        rooted = _rooted(design, moments.root, lefts, right, cross)
+        return rooted, tuple(np.arange(len(group.levels)) for group in design.groups)
     if design.structure.nested:
         return _nested(design, moments, used, lefts, right, cross)
     own = _own_products(design, moments, lefts, right)
@@ -118,9 +122,25 @@ def _nested(
         cross,
         np.ascontiguousarray(times(stage_columns[0].T, moments.within.parts)[:, :, inverses[0]]),
         within,
-        right.T @ moments.within.cross @ right,
+        moments.within.root @ right,
     )
     return centred, orders
+
+
+def _rooted(
+    design: Design, root: Array, lefts: Sequence[Array], right: Array, cross: Array
+) -> RootedBlocks:
+    """A root over base columns to one over working columns."""
+    parts, at, sizes = [], 0, []
+    for group, left in zip(design.groups, lefts, strict=True):
+        z, n, q = len(group.uses), len(group.levels), left.shape[1]
+        own = root[:, at : at + z * n].reshape(-1, z) @ left[group.uses]
+        parts.append(own.reshape(len(root), n * q))
+        sizes.append((q, n))
+        at += z * n
+    rest = root[:, at:] @ right
+    joint = np.concatenate(parts, axis=1)
+    return RootedBlocks(sizes, joint[:at], rest[:at], rest[at:], cross)
 
 
 def _left_padded(left: Array, size: int) -> Array:

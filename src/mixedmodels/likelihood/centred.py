@@ -35,7 +35,8 @@ class CentredBlocks(NestedBlocks):
         ``Q' [Z | later columns]`` of each level of the finest factor.
     within : sequence of ndarray of shape (q, D, n_levels)
         Like the ``g`` of the coarser factors' stages, of what the finest factor's columns leave.
-    within_cross : ndarray of shape (w, w)
+    within_root : ndarray of shape (k, w)
+        Root of what is left of the products of [X y].
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class CentredBlocks(NestedBlocks):
         cross: Array,
         parts: Array,
         within: Sequence[Array],
-        within_cross: Array,
+        within_root: Array,
     ) -> None:
         super().__init__(stages, cross)
-        self.parts, self.within, self.within_cross = parts, list(within), within_cross
+        self.parts, self.within = parts, list(within)
+        self.within_root = np.asarray(np.linalg.qr(within_root, mode="r"))
 
     def reduce(self, factors: Sequence[Array]) -> Reduced:
         """Eliminate the finest factor by its own directions, the others as they come."""
@@ -69,9 +71,13 @@ class CentredBlocks(NestedBlocks):
             kept = np.einsum("kal,kbl->abl", turned[:, offset:stop], share[:, offset:])
             g_list.append(self.within[j - 1] + self.within_coarser(kept, 0, j))
             offset = stop
-        cross = self.within_cross + np.einsum("kal,kbl->ab", turned[:, -w:], share[:, -w:])
+        half = turned[:, -w:] / np.hypot(1.0, values)[:, None]
+        half = np.concatenate([half.transpose(0, 2, 1).reshape(-1, w), self.within_root])
+        root = np.asarray(np.linalg.qr(half, mode="r"))
+        cross = root.T @ root
         logdet = float(np.log1p(np.square(values)).sum())
-        first = Reduced(logdet, cross, [p], [v], g_list, [after], float(cross[-1, -1]))
+        last = root if len(self.stages) == 1 else None  # coarser factors are taken out of squares
+        first = Reduced(logdet, cross, [p], [v], g_list, [after], float(cross[-1, -1]), last)
         return self._eliminate(factors, first)
 
 

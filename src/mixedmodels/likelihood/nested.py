@@ -67,6 +67,8 @@ class Reduced:
         What each stage leaves: ``Z' V_k^-1 [Z | later columns]``.
     total : float
         Sum of squares of which the residual one is a difference.
+    root : ndarray of shape (w, w), optional
+        Upper triangular, ``cross = root' root``, where it was found without squares.
     """
 
     logdet: float
@@ -76,6 +78,7 @@ class Reduced:
     g: list[Array]
     after: list[Array]
     total: float
+    root: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,7 @@ class NestedBlocks:
             ps.append(p)
             vs.append(v)
             after.append(after_stage(g_list[k], p, v))
-        return Reduced(logdet, cross, ps, vs, g_list, after, state.total)
+        return Reduced(logdet, cross, ps, vs, g_list, after, state.total, state.root)
 
     def within_coarser(self, values: Array, fine: int, coarse: int) -> Array:
         """Sum (..., n_levels) of a factor over its levels inside each level of a coarser one."""

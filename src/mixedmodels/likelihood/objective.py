@@ -23,6 +23,7 @@ from mixedmodels.likelihood.blocks import Blocks, projected
 from mixedmodels.likelihood.covariance import Template, factors_from_theta, theta_from_factors
 from mixedmodels.likelihood.curvature import exact_hessian
 from mixedmodels.likelihood.information import average_information
+from mixedmodels.likelihood.rooted import RootedBlocks
 
 EPSILON = float(np.finfo(float).eps)
 # least residual sum of squares, as a share of the total one
@@ -121,6 +122,8 @@ class Objective:
 
     def solve(self, reduced: Any) -> Profile:
         """Fixed effects and criterion from one elimination."""
+        if getattr(reduced, "root", None) is not None:
+            return self._solve_root(reduced)
         p, cross = self.p, reduced.cross
         coefs = np.ones(p + 1)
         logdet_x = 0.0
@@ -138,7 +141,24 @@ class Objective:
             coefs[:p] = -beta
             r2 -= float(cross[:p, p] @ beta)
             logdet_x = 2.0 * float(np.log(np.diag(cholesky)).sum())
-        nu = self.nu
+        return self._profile(reduced, coefs, r2, vcov, logdet_x)
+
+    def _solve_root(self, reduced: Any) -> Profile:
+        """The same from a triangular root of `cross`: nothing is squared."""
+        p, root = self.p, reduced.root
+        diagonal = np.abs(np.diag(root))
+        if not diagonal[:p].all():
+            raise np.linalg.LinAlgError("X'V^-1X is not positive definite")
+        inverse = lapack.dtrtri(root[:p, :p])[0] if p else np.empty((0, 0))
+        inverse = np.triu(inverse)
+        coefs = np.append(-inverse @ root[:p, p], 1.0)
+        logdet_x = 2.0 * float(np.log(diagonal[:p]).sum())
+        return self._profile(reduced, coefs, float(diagonal[p]) ** 2, inverse @ inverse.T, logdet_x)
+
+    def _profile(
+        self, reduced: Any, coefs: Array, r2: float, vcov: Array, logdet_x: float
+    ) -> Profile:
+        p, cross, nu = self.p, reduced.cross, self.nu
         # a response that the model fits exactly: keep the logarithm finite, the fit says so
         r2 = max(r2, LEAST * max(float(self.blocks.cross[p, p]), 1e-280))
         value = reduced.logdet + nu * (1.0 + math.log(2.0 * math.pi * r2 / nu))
@@ -146,36 +166,17 @@ class Objective:
             value += logdet_x
         # the last: condition of X'V^-1X, columns scaled, as in covariates that vary between groups
         # only and are seen beside others (van der Sluis 1969, Numer. Math. 14, 14-23)
-        rounding = EPSILON * (
-            abs(value) + nu * reduced.total / r2 + nu * float(np.diag(cross)[:p] @ np.diag(vcov))
-        )
+        condition = float(np.diag(cross)[:p] @ np.diag(vcov))
+        lost = reduced.total / r2 + condition
+        if getattr(reduced, "root", None) is not None:  # nothing was squared
+            lost = math.sqrt(float(self.blocks.cross[p, p]) / r2) + math.sqrt(condition)
+        rounding = EPSILON * (abs(value) + nu * lost)
         return Profile(value, coefs, r2, vcov, rounding)
 
     def hessian(self, at: Evaluation) -> Array:
         """Hessian in theta: exact for one grouping factor, else average information."""
         rho = self.nu / at.profile.r2
-        if self.blocks.exact_hessian:
-            return exact_hessian(
-                self.templates[0],
-                at.factors[0],
-                at.reduced,
-                at.weight,
-                at.profile.coefs,
-                rho,
-                self.nu,
-                None if self.reml else at.profile.vcov,
-            )
-        return average_information(
-            self.blocks,
-            self.templates,
-            at.factors,
-            at.reduced,
-            at.profile.coefs,
-            at.profile.vcov,
-            at.by_covariance,
-            rho,
-            self.nu,
-        )
+        return second_derivatives(self.blocks, self.templates, at, rho, self.nu, reml=self.reml)
 
     def difference_hessian(self, at: Evaluation) -> Array:
         """Hessian in theta by differences of the exact gradient."""
@@ -214,3 +215,45 @@ class Objective:
             )
             slopes.append(-(half + half.transpose(0, 2, 1)))
         return np.concatenate(slopes)
+
+
+def second_derivatives(
+    blocks: Blocks,
+    templates: Sequence[Template],
+    at: Evaluation,
+    rho: float,
+    nu: float,
+    *,
+    reml: bool,
+) -> Array:
+    """Hessian in theta: exact for one grouping factor or few columns, else average information.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    templates : sequence of Template
+    at : Evaluation
+    rho : float
+        ``1 / sigma**2``.
+    nu : float
+        Degrees of freedom of sigma where that is profiled out, else infinite.
+    reml : bool
+    """
+    coefs, vcov = at.profile.coefs, at.profile.vcov
+    if isinstance(blocks, RootedBlocks):
+        fixed = (coefs, vcov, rho, nu)
+        return blocks.hessian(templates, at.reduced, at.by_covariance, fixed, reml=reml)
+    if blocks.exact_hessian:
+        return exact_hessian(
+            templates[0],
+            at.factors[0],
+            at.reduced,
+            at.weight,
+            coefs,
+            rho,
+            nu,
+            None if reml else vcov,
+        )
+    return average_information(
+        blocks, templates, at.factors, at.reduced, coefs, vcov, at.by_covariance, rho, nu
+    )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array, solve_upper
-from mixedmodels.design.basis import DEPENDENT, independent
+from mixedmodels.design.basis import DEPENDENT, independent, pair_product
 from mixedmodels.design.build import Design
 from mixedmodels.errors import DataError, DataWarning, warn
 from mixedmodels.likelihood.assembly import make_blocks, renew_crossed
@@ -28,7 +28,11 @@ from mixedmodels.likelihood.covariance import (
     triangular,
 )
 from mixedmodels.likelihood.nested import NestedBlocks
+from mixedmodels.likelihood.rooted import RootedBlocks
 from mixedmodels.moments.cross_products import Moments
+
+# corrections of orthogonal columns, and the least that is worth another
+MOST_ROUNDS, NEARLY = 5, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Working:
     terms : tuple of tuple of TermMap
         Per grouping factor, per term.
     templates : tuple of Template
-    blocks : NestedBlocks or CrossedBlocks
+    blocks : NestedBlocks, CrossedBlocks or RootedBlocks
     orders : tuple of ndarray of int
         For each factor, the position of each level inside the blocks.
     y_recipe : ndarray of shape (c + 1,)
@@ -110,7 +114,10 @@ def make_working(design: Design, moments: Moments) -> Working:
     root = metric_root(moments)
     fixed = _fixed_map(design, root, moments.n)
     terms = tuple(
-        tuple(_term_map(term.recipe, root, term.names, term.text) for term in group.terms)
+        tuple(
+            _term_map(term.recipe, _low(design, term.names), root, term.names, term.text)
+            for term in group.terms
+        )
         for group in design.groups
     )
     templates = tuple(make_template([len(t.kept) for t in group]) for group in terms)
@@ -191,6 +198,9 @@ def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
             f"rank {p}, {n} rows. Take terms out of the formula"
         )
     recipe = solve_upper(root, orthogonal) if p else np.empty((len(root), 0))
+    low = _low(design, [design.x_names[j] for j in kept])
+    if p and low is not None:
+        recipe, orthogonal, upper = _exactly(design.x_recipe[:, kept], low, root, upper)
     constant = None
     if p:
         target = root[:, 0]
@@ -198,6 +208,44 @@ def _fixed_map(design: Design, root: Array, n: int) -> FixedMap:
         if np.linalg.norm(target - orthogonal @ along) < 1e-9:
             constant = solve_upper(upper, along)
     return FixedMap(np.array(kept, np.intp), tuple(sorted(relations)), recipe, upper, constant)
+
+
+def _low(design: Design, names: Sequence[str]) -> Array | None:
+    """What rounding leaves out of the recipes of some columns, where they are nearly dependent."""
+    if not design.low or len(names) < 2:
+        return None
+    none = np.zeros(len(design.x_recipe))
+    return np.stack([design.low.get(name, none) for name in names], axis=1)
+
+
+def _exactly(recipe: Array, low: Array, root: Array, upper: Array) -> tuple[Array, Array, Array]:
+    """Orthogonal combinations of nearly dependent columns, what cancels taken in pairs of doubles.
+
+    Parameters
+    ----------
+    recipe, low : ndarray of shape (c, p)
+        Columns over the base columns, as a sum.
+    root : ndarray of shape (c, c)
+        Of the metric.
+    upper : ndarray of shape (p, p)
+        As `numpy.linalg.qr` found it.
+
+    Returns
+    -------
+    recipe : ndarray of shape (c, p)
+    orthogonal : ndarray of shape (c, p)
+        The same in the metric.
+    upper : ndarray of shape (p, p)
+        ``columns = combinations @ upper``.
+    """
+    for _ in range(MOST_ROUNDS):
+        apart = pair_product(recipe, low, np.triu(lapack.dtrtri(upper)[0]))
+        orthogonal, again = np.linalg.qr(root @ apart)
+        again *= (signs := np.sign(np.diag(again)))[:, None]
+        orthogonal, upper = orthogonal * signs, again @ upper
+        if np.abs(again - np.eye(len(again))).max() < NEARLY:
+            break
+    return solve_upper(again.T, apart.T).T, orthogonal, upper
 
 
 def _relation(weights: Array, names: Sequence[str]) -> str:
@@ -216,7 +264,9 @@ def _relation(weights: Array, names: Sequence[str]) -> str:
     return (text or "0") + (" + ..." if len(used) > 4 else "")
 
 
-def _term_map(recipe: Array, root: Array, names: Sequence[str], text: str) -> TermMap:
+def _term_map(
+    recipe: Array, low: Array | None, root: Array, names: Sequence[str], text: str
+) -> TermMap:
     """Working columns of one random term: orthogonal, unit mean square."""
     in_metric = root @ recipe
     lengths = _lengths(in_metric)
@@ -239,6 +289,8 @@ def _term_map(recipe: Array, root: Array, names: Sequence[str], text: str) -> Te
             DataWarning,
         )
     solved = solve_upper(root, orthogonal)
+    if kept and low is not None:
+        solved, _, upper = _exactly(recipe[:, kept], low[:, kept], root, upper)
     # a base column that the term does not read cannot enter it: what stands there is rounding
     solved[~(recipe != 0.0).any(axis=1)] = 0.0
     return TermMap(np.array(kept, np.intp), solved, upper)
@@ -248,6 +300,9 @@ def respond(working: Working, design: Design, moments: Moments) -> Working:
     """The same working columns with another response."""
     size = len(moments.cross) - 1
     y_recipe = _response_recipe(design, working.fixed, size)
+    if isinstance(working.blocks, RootedBlocks):
+        # from totals again: whether these have digits enough depends on the response
+        return assemble(design, moments, working.fixed, working.terms, working.templates)
     if not design.structure.nested:
         right = _right_recipe(working.fixed, y_recipe)
         lefts = [group_recipe(group) for group in working.terms]

@@ -28,11 +28,12 @@ from mixedmodels.errors import (
     warn,
 )
 from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Objective
+from mixedmodels.likelihood.rooted import RootedBlocks
 from mixedmodels.likelihood.start import moment_start
 from mixedmodels.likelihood.working import Working, assemble
 from mixedmodels.model.record import Fit, Source, criterion_shift
 from mixedmodels.moments.cross_products import Moments
-from mixedmodels.moments.memory import collect_within
+from mixedmodels.moments.memory import collect_root, collect_within, root_size
 from mixedmodels.optimize import Optimum, minimise
 from mixedmodels.progress import progress_line, wants_line
 from mixedmodels.threads import one_blas_thread
@@ -54,6 +55,10 @@ Watch = AbstractContextManager[Callable[[Evaluation], None] | None]
 # absolute rounding error of the criterion worth a second pass over the rows, and worth a warning
 KEPT = 1e-8
 LOST = 1e-4
+# share of the residual sum of squares above which effects that cancel cost no digits to speak of
+MODERATE = 1e-3
+# random effects up to which a dense root of all is affordable
+MOST_COLUMNS = 400
 
 
 def optimise(
@@ -82,8 +87,12 @@ def optimise(
         optimum = _stay(objective, start, exact=exact)
     else:
         found = _minimise(objective, start, watch)
-        if _lacks_digits(found) and design.structure.nested and len(rows.y):
-            moments = replace(moments, within=collect_within(design, rows))
+        if (
+            _lacks_digits(objective, found)
+            and len(rows.y)
+            and (closer := _without_totals(design, rows))
+        ):
+            moments = replace(moments, **closer)
             working = assemble(design, moments, working.fixed, working.terms, working.templates)
             objective = replace(objective, blocks=working.blocks)
             again = start if found is None else found.at.theta
@@ -98,6 +107,13 @@ def optimise(
     model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
     _warn_outcome(model, exact=exact)
     return model
+
+
+def _without_totals(design: Design, rows: Rows) -> dict[str, Any]:
+    """Sums from a second pass over the rows that keep the digits totals have lost."""
+    if root_size(design) <= MOST_COLUMNS:
+        return {"root": collect_root(design, rows)}
+    return {"within": collect_within(design, rows)} if design.structure.nested else {}
 
 
 def theta_from_moments(design: Design, working: Working, moments: Moments) -> Array:
@@ -165,12 +181,27 @@ def _watch(
         yield lambda at: report(at.value + shift, float(np.abs(at.gradient).max()))
 
 
-def _lacks_digits(found: Optimum | None) -> bool:
+def _lacks_digits(objective: Objective, found: Optimum | None) -> bool:
     """Whether totals cost the criterion digits that products within groups would keep."""
     if found is None:
         return True
-    value = abs(found.at.value)
-    return found.at.profile.rounding > max(KEPT, KEPT * 1e-5 * value)
+    return rounding_of(objective, found.at) > max(KEPT, KEPT * 1e-5 * abs(found.at.value))
+
+
+def rounding_of(objective: Objective, at: Evaluation) -> float:
+    """Rounding error of the criterion, effects that cancel each other counted."""
+    known, blocks = at.profile.rounding, objective.blocks
+    if isinstance(blocks, RootedBlocks) or at.profile.r2 > MODERATE * float(blocks.cross[-1, -1]):
+        return known
+    # totals lose a last digit of the sum of squares of what each column of Z adds
+    total = 0.0
+    effects = blocks.spherical(at.reduced, at.factors)
+    for z, factor, u in zip(blocks.per_factor(), at.factors, effects, strict=True):
+        own = np.einsum("aal->al", z[:, : len(z)])
+        total += float(
+            (own * np.square(factor @ np.einsum("awl,w->al", u, at.profile.coefs))).sum()
+        )
+    return known + EPSILON * objective.nu * total / at.profile.r2
 
 
 def _is_rounding(design: Design, optimum: Optimum, nu: int) -> bool:
@@ -250,7 +281,7 @@ def _warn_outcome(model: Fit, *, exact: bool) -> None:
         and not fixed_groups(model.design)
     ):
         warn(model.convergence.message, ConvergenceWarning)
-    lost = model.optimum.at.profile.rounding
+    lost = rounding_of(model.objective, model.optimum.at)
     if lost > LOST:
         warn(
             f"the residual standard deviation is only {model.sigma / model.design.y_scale:.1e} of "

@@ -167,10 +167,13 @@ def _write_estimates(model: Fit, arrays: Parts) -> dict[str, Any]:
         arrays |= {f"cells_{i}_{part}": getattr(cell, part) for part in ("rows", "cols", "sums")}
     if moments.within is not None:
         within = moments.within
-        arrays |= {f"within_{part}": getattr(within, part) for part in ("parts", "cross")}
+        arrays |= {f"within_{part}": getattr(within, part) for part in ("parts", "root")}
         arrays |= {f"within_levels_{k}": sums for k, sums in enumerate(within.levels)}
+    if moments.root is not None:
+        arrays["root"] = moments.root
     return {
         "within": moments.within is not None,
+        "root": moments.root is not None,
         "reml": bool(model.reml),
         "n": moments.n,
         "log_weights": float(moments.log_weights),
@@ -221,14 +224,18 @@ def _read_moments(stored: Stored, design: Design, size: int) -> Moments:
             raise ValueError("products within groups need nested factors")
         within = Within(
             stored.finite("within_parts", used[0], size + 1, sizes[0]),
-            stored.finite("within_cross", size + 1, size + 1),
+            stored.finite("within_root", None, size + 1),
             tuple(
                 stored.finite(f"within_levels_{k}", z, size + 1, count)
                 for k, (z, count) in enumerate(zip(used[1:], sizes[1:], strict=True))
             ),
         )
+    root = None
+    if stored.get("root", bool):
+        wide = sum(z * count for z, count in zip(used, sizes, strict=True))
+        root = stored.finite("root", None, wide + size + 1)
     log_weights = number(stored.manifest, "log_weights")
-    return Moments(n, log_weights, cross, levels, tuple(cells), within)
+    return Moments(n, log_weights, cross, levels, tuple(cells), within, root)
 
 
 def _restore(stored: Stored) -> FittedModel:

@@ -65,14 +65,14 @@ class Within:
     parts : ndarray of shape (z, c + 1, n_levels)
         With Q the orthonormal columns that span, in a level, the base columns that the first
         factor uses: products of Q with the base columns and, last, the response.
-    cross : ndarray of shape (c + 1, c + 1)
-        Products of what Q leaves of the columns.
+    root : ndarray of shape (k, c + 1)
+        Upper triangular root of the products of what Q leaves of the columns.
     levels : tuple of ndarray of shape (z, c + 1, n_levels)
         The same per level of each later factor.
     """
 
     parts: Array
-    cross: Array
+    root: Array
     levels: tuple[Array, ...]
 
 
@@ -94,6 +94,10 @@ class Moments:
         For crossed factors, one per pair.
     within : Within, optional
         Not kept by a sum of moments.
+    root : ndarray of shape (k, m + c + 1), optional
+        Of few columns: upper triangular root of the cross-products of all that the grouping
+        factors use, a column for each level, with the base columns and the response. Not kept
+        either.
     """
 
     n: int
@@ -102,6 +106,7 @@ class Moments:
     levels: tuple[Array, ...]
     cells: tuple[Cells, ...] = ()
     within: Within | None = None
+    root: Array | None = None
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(

@@ -106,7 +106,42 @@ def collect_within(design: Design, rows: Rows) -> Within:
         level_sums(columns, None, c, len(group.levels), group.uses, counted=False)
         for c, group in zip(rows.codes[1:], design.groups[1:], strict=True)
     )
-    return Within(parts, cross_products(columns, None), levels)
+    root = np.empty((0, len(columns)))
+    for start in range(0, columns.shape[1], CHUNK):
+        below = columns[:, start : start + CHUNK].T
+        root = np.asarray(np.linalg.qr(np.concatenate([root, below]), mode="r"))
+    return Within(parts, root, levels)
+
+
+def root_size(design: Design) -> int:
+    """Columns that the grouping factors use, one for each level."""
+    return sum(len(group.uses) * len(group.levels) for group in design.groups)
+
+
+def collect_root(design: Design, rows: Rows) -> Array:
+    """Triangular root of the cross-products of [Z, base columns, response]: a second pass.
+
+    Householder's method over portions of the rows, each below what the earlier ones have left.
+    """
+    columns = np.vstack([rows.base, rows.y])
+    if rows.weights is not None:
+        columns *= np.sqrt(rows.weights)
+    used = [(group.uses, len(group.levels)) for group in design.groups]
+    width = sum(len(uses) * n for uses, n in used) + len(columns)
+    root = np.empty((0, width))
+    step = max(4 * width, CHUNK // width)
+    for start in range(0, columns.shape[1], step):
+        part = slice(start, start + step)
+        size = columns[:, part].shape[1]
+        spread, at = np.zeros((size, width)), 0
+        for (uses, n), codes in zip(used, rows.codes, strict=True):
+            place = at + codes[part] * len(uses)
+            for i, a in enumerate(uses):
+                spread[np.arange(size), place + i] = columns[a, part]
+            at += len(uses) * n
+        spread[:, at:] = columns[:, part].T
+        root = np.asarray(np.linalg.qr(np.concatenate([root, spread]), mode="r"))
+    return root
 
 
 def _lengths(column: Array, codes: NDArray[np.int64], n_levels: int) -> Array:
@@ -182,7 +217,7 @@ def with_response(design: Design, rows: Rows, moments: Moments) -> Moments:
             product = weighted if a == 0 else weighted * rows.base[a]
             sums[i, -1] = np.bincount(codes, weights=product, minlength=sums.shape[-1])
         levels.append(sums)
-    return replace(moments, cross=cross, levels=tuple(levels), within=None)
+    return replace(moments, cross=cross, levels=tuple(levels), within=None, root=None)
 
 
 def _cells(
