@@ -9,14 +9,21 @@ dropped (Nocedal and Wright 2006, Numerical Optimization, ch. 4), so a saddle re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mixedmodels.arrays import Array, eigh, singular_values
-from mixedmodels.likelihood.covariance import covariance_root, theta_from_factors, triangular
+from mixedmodels.likelihood.covariance import (
+    SMALL_FACTOR,
+    covariance_root,
+    theta_from_factors,
+    triangular,
+)
 from mixedmodels.likelihood.objective import Evaluation, Objective
+from mixedmodels.likelihood.start import other_starts
 
 # a predicted decrease d is a step of sqrt(d) standard errors: this one is 3e-7 of them
 DECREASE_TOLERANCE = 1e-13
@@ -30,12 +37,24 @@ MOST_DIFFERENCES = 12
 # second derivative of the criterion per relative change of a variance parameter, below which it is
 # not identified: its standard error would be 45 times itself
 FLAT = 1e-3
-# entries of Lambda in working units (columns of unit mean square) below which a zero is tried
-SMALL_FACTOR = 1e-3
 # entries below which the covariance counts as singular
 SINGULAR = 1e-2 * SMALL_FACTOR
 # rise of the criterion that the Hessian expects of a term without variance, up to which it is tried
 WEAK = 5.0
+# evaluations of a second look from one start; how many times the predicted decrease must not reach
+# the first optimum, and how near to it in predicted decrease and covariance the look ends
+MOST_GLANCE = 40
+HOPELESS = 10.0
+BACK, BESIDE = 0.01, 0.1
+# its longest step, over the size of Lambda: far out the criterion is concave, and a whole step goes
+# back to zero, past what lies between
+SHORT = 0.5
+# rounding of the criterion from which on a point is no evidence
+ROUGH = 1e-4
+# residual sum of squares over total, above which the search has surely ended at a residual variance
+# of its own; and below which all digits are lost where the search does not end
+SUSPICIOUS = 1e-3
+VANISHING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +99,9 @@ class _Search:
     relative: bool = True
     # predicted decrease that ends the search
     tolerance: float = COSTLY_TOLERANCE
+    most: int = MAX_EVALUATIONS
+    # an optimum that is known; a search that ends there or above it may stop early
+    known: Evaluation | None = None
 
     def evaluate(self, theta: Array) -> Evaluation:
         self.evaluations += 1
@@ -177,6 +199,95 @@ def descend(objective: Objective, start: Array) -> Evaluation:
     return search.at
 
 
+def lower_elsewhere(objective: Objective, found: Optimum) -> Optimum:
+    """The lowest of an optimum and of those that a second look reaches from other starts.
+
+    A criterion of few levels may have several optima, of other rank, direction or size. A search
+    that is about to end where the first did is given up; an optimum without end does not count.
+
+    Parameters
+    ----------
+    objective : Objective
+    found : Optimum
+
+    Returns
+    -------
+    Optimum
+        `found` itself, its evaluations those of all searches, where none is lower.
+    """
+    best, spent = found, found.evaluations + 1
+    slopes = objective.evaluate(np.zeros_like(found.at.theta)).by_covariance
+    starts = [
+        other_starts(template, slope[None], factor[None])[:, 0]
+        for template, slope, factor in zip(
+            objective.templates, slopes, found.at.factors, strict=True
+        )
+    ]
+    for factors in zip(*starts, strict=True):
+        try:
+            search = _glance(objective, theta_from_factors(objective.templates, factors), best.at)
+            spent += search.evaluations
+            if not _is_lower(search.at, best.at):
+                continue
+            lower = minimise(objective, search.at.theta, first=(search.at, search.hessian))
+        except np.linalg.LinAlgError:
+            continue
+        spent += lower.evaluations
+        sound = lower.verdict != "not converged" and _is_lower(lower.at, best.at)
+        if sound and not is_endless(objective, lower.at):
+            best = lower
+    return replace(best, evaluations=spent)
+
+
+def _glance(objective: Objective, start: Array, known: Evaluation) -> _Search:
+    """A search that does not go on to where another has been."""
+    at = objective.evaluate(start)
+    none = np.zeros((len(start), len(start)))
+    search = _Search(objective, None, at, objective.hessian(at), none)
+    search.tolerance = _tolerance(objective)
+    search.relative, search.most, search.known = False, MOST_GLANCE, known
+    _descend(search)
+    return search
+
+
+def _is_lower(at: Evaluation, known: Evaluation) -> bool:
+    """Whether a point is lower than a known one, beyond rounding."""
+    noise = at.profile.rounding
+    margin = alike(known.value) + 10.0 * (noise + known.profile.rounding)
+    return noise < ROUGH and at.value < known.value - margin
+
+
+def _is_idle(at: Evaluation, known: Evaluation, predicted: float) -> bool:
+    """Whether a search is about to end at a known optimum or above it."""
+    if HOPELESS * predicted < at.value - known.value:
+        return True
+    if predicted > BACK:
+        return False
+    for factor, other in zip(at.factors, known.factors, strict=True):
+        covariance = other @ other.T
+        apart = float(np.abs(factor @ factor.T - covariance).sum())
+        if apart > BESIDE * (1.0 + float(np.trace(covariance))):
+            return False
+    return True
+
+
+def is_endless(objective: Objective, at: Evaluation) -> bool:
+    """Whether a residual variance a hundred times smaller would fit as well."""
+    share = at.profile.r2 / float(objective.blocks.cross[-1, -1])
+    if share > SUSPICIOUS:
+        return False
+    try:
+        with np.errstate(all="ignore"):
+            farther = objective.evaluate(10.0 * at.theta).value
+    except np.linalg.LinAlgError:
+        farther = math.nan
+    if math.isnan(farther):
+        return share < VANISHING
+    # one residual degree of freedom would make the criterion rise by about 90; so far out, its
+    # rounding may be a hundredth
+    return farther < at.value + 1.0
+
+
 def _tolerance(objective: Objective) -> float:
     return DECREASE_TOLERANCE if objective.blocks.exact_hessian else COSTLY_TOLERANCE
 
@@ -190,9 +301,14 @@ def _descend(search: _Search) -> None:
     largest = 0.0 if search.relative else float(np.abs(search.at.theta).max(initial=0.0))
     search.radius = max(1.0, 0.5 * largest)
     tolerance = search.tolerance
-    while search.evaluations < MAX_EVALUATIONS:
+    while search.evaluations < search.most:
         relative = _relative(search)
         predicted = _newton_decrease(*relative[1:])
+        if search.known is not None:
+            if _is_idle(search.at, search.known, predicted):
+                return
+            longest = SHORT * max(1.0, float(_row_lengths(search).max()))
+            search.radius = min(search.radius, longest)
         if predicted < tolerance * max(1.0, 1e-5 * abs(search.at.value)):
             return
         if not _try_step(search, *relative):

@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, Responses, lower_factors
-from mixedmodels.likelihood.covariance import Template
+from mixedmodels.likelihood.covariance import SMALL_FACTOR, Template
+from mixedmodels.likelihood.start import other_starts
 from mixedmodels.optimize import (
+    BACK,
+    BESIDE,
     DECREASE_TOLERANCE,
     FLAT,
+    HOPELESS,
+    ROUGH,
+    SHORT,
     SINGULAR,
-    SMALL_FACTOR,
+    SUSPICIOUS,
+    VANISHING,
     WEAK,
     falling_direction,
 )
@@ -61,6 +68,8 @@ class _Search:
     radius: Array
     stopped: NDArray[np.bool_]
     evaluations: NDArray[np.int64]
+    # optima that are known; a search that ends there or above them may stop early
+    known: BatchEvaluation | None = None
 
     def evaluate(self, which: NDArray[np.intp], theta: Array) -> BatchEvaluation:
         self.evaluations[which] += 1
@@ -71,6 +80,8 @@ class _Search:
             return design.evaluate(theta, part)
 
 
+# a step that overflows is longer than any radius, and is taken up with that of the trust region
+@np.errstate(over="ignore")
 def minimise_batch(
     design: BatchDesign, responses: Responses, first: BatchEvaluation
 ) -> BatchOptimum:
@@ -87,16 +98,107 @@ def minimise_batch(
     -------
     BatchOptimum
     """
-    count, at, start = len(responses), first, first.theta
-    radius = np.maximum(1.0, 0.5 * np.abs(start).max(axis=1, initial=0.0))
-    search = _Search(
-        design, responses, at, radius, np.zeros(count, np.bool_), np.ones(count, np.int64)
-    )
+    search = _begin(design, responses, first)
     _descend(search)
     if _drop_weak(search):
         _descend(search)
     _snap_to_zero(search)
     return BatchOptimum(search.at, _certified(search), search.evaluations)
+
+
+def _begin(design: BatchDesign, responses: Responses, first: BatchEvaluation) -> _Search:
+    count = len(responses)
+    radius = np.maximum(1.0, 0.5 * np.abs(first.theta).max(axis=1, initial=0.0))
+    return _Search(
+        design, responses, first, radius, np.zeros(count, np.bool_), np.ones(count, np.int64)
+    )
+
+
+def lower_elsewhere_batch(
+    design: BatchDesign, responses: Responses, found: BatchOptimum
+) -> BatchOptimum:
+    """The lowest optima that a second look from other starts finds; `optimize` has the method.
+
+    Parameters
+    ----------
+    design : BatchDesign
+    responses : Responses
+    found : BatchOptimum
+        It is written over where another optimum is lower.
+
+    Returns
+    -------
+    BatchOptimum
+    """
+    at, template = found.at, design.template
+    few = np.broadcast_to(design.few_levels, at.value.shape)
+    which = np.flatnonzero(few & np.isfinite(at.value))
+    if not len(which):
+        return found
+    zero = _part(design, responses, which, np.zeros_like(at.theta[which])).by_covariance
+    sound = np.flatnonzero(np.isfinite(zero).all(axis=(1, 2)))
+    which, zero = which[sound], zero[sound]
+    for factor in other_starts(template, zero, lower_factors(template, at.theta[which])):
+        known = at.take(which)
+        theta = factor[:, template.rows, template.cols]
+        search = _begin(
+            design.take(which),
+            responses.take(which),
+            _part(design, responses, which, theta),
+        )
+        search.known = known
+        _descend(search)
+        found.evaluations[which] += search.evaluations
+        lower = np.flatnonzero(_lower(search.at, known))
+        _adopt(design, responses, found, which[lower], search.at.take(lower))
+    return found
+
+
+def _part(
+    design: BatchDesign, responses: Responses, which: NDArray[np.intp], theta: Array
+) -> BatchEvaluation:
+    """Some of the responses at other thetas."""
+    with np.errstate(all="ignore"):
+        return design.take(which).evaluate(theta, responses.take(which))
+
+
+def _adopt(
+    design: BatchDesign,
+    responses: Responses,
+    found: BatchOptimum,
+    which: NDArray[np.intp],
+    lower: BatchEvaluation,
+) -> None:
+    """Go on from lower points, and keep where that ends if it does."""
+    if not len(which):
+        return
+    ended = minimise_batch(design.take(which), responses.take(which), lower)
+    at = ended.at
+    share = at.r2 / responses.yy[which]
+    # whether a residual variance a hundred times smaller would fit as well
+    farther = _part(design, responses, which, 10.0 * at.theta).value
+    rises = np.where(np.isnan(farther), share >= VANISHING, farther >= at.value + 1.0)
+    good = np.flatnonzero(_lower(at, found.at.take(which)) & (rises | (share > SUSPICIOUS)))
+    found.at.put(which[good], at.take(good))
+    found.certified[which[good]] = ended.certified[good]
+    found.evaluations[which] += ended.evaluations
+
+
+def _lower(at: BatchEvaluation, known: BatchEvaluation) -> NDArray[np.bool_]:
+    """Whether points are lower than known ones, beyond rounding."""
+    margin = _alike(known.value) + 10.0 * (at.rounding + known.rounding)
+    return np.asarray((at.rounding < ROUGH) & (at.value < known.value - margin))
+
+
+def _idle(
+    template: Template, at: BatchEvaluation, known: BatchEvaluation, decrease: Array
+) -> NDArray[np.bool_]:
+    """Whether searches are about to end at known optima or above them; see `optimize`."""
+    factor, other = lower_factors(template, at.theta), lower_factors(template, known.theta)
+    covariance = other @ other.transpose(0, 2, 1)
+    apart = np.abs(factor @ factor.transpose(0, 2, 1) - covariance).sum(axis=(1, 2))
+    back = apart <= BESIDE * (1.0 + np.einsum("nqq->n", covariance))
+    return np.asarray((HOPELESS * decrease < at.value - known.value) | ((decrease <= BACK) & back))
 
 
 def _descend(search: _Search) -> None:
@@ -106,9 +208,18 @@ def _descend(search: _Search) -> None:
         if not len(open_):
             return
         at = search.at.take(open_)
-        step, decrease = _steps(at.gradient, at.hessian, search.radius[open_])
+        radius = search.radius[open_]
+        if search.known is not None:
+            lengths = np.sqrt(
+                np.square(lower_factors(search.design.template, at.theta)).sum(axis=2)
+            )
+            radius = np.minimum(radius, SHORT * np.maximum(1.0, lengths.max(axis=1)))
+            search.radius[open_] = radius
+        step, decrease = _steps(at.gradient, at.hessian, radius)
         tolerance = DECREASE_TOLERANCE * np.maximum(1.0, 1e-5 * np.abs(at.value))
         done = ~(decrease >= tolerance)
+        if search.known is not None:
+            done |= _idle(search.design.template, at, search.known.take(open_), decrease)
         search.stopped[open_[done]] = True
         if done.any():
             open_, at, step = open_[~done], at.take(~done), step[~done]

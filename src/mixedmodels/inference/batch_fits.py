@@ -23,8 +23,14 @@ from mixedmodels.likelihood.batch import (
 from mixedmodels.likelihood.batch_start import batch_moment_start
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.likelihood.objective import EPSILON, LEAST
-from mixedmodels.model.search import EXACT, KEPT, SUSPICIOUS
-from mixedmodels.optimize_batch import is_flat, is_singular, minimise_batch
+from mixedmodels.model.search import EXACT, KEPT
+from mixedmodels.optimize import SUSPICIOUS
+from mixedmodels.optimize_batch import (
+    is_flat,
+    is_singular,
+    lower_elsewhere_batch,
+    minimise_batch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ def fit_batch(batch: Batch, start: Array | None, ddf: str, *, reml: bool) -> lis
         start = batch_moment_start(design, responses)
     with np.errstate(all="ignore"):
         found = minimise_batch(design, responses, design.evaluate(start, responses))
+        found = lower_elsewhere_batch(design, responses, found)
         at = found.at
         singular = is_singular(design.template, at.theta)
         safe = found.certified & (singular | ~is_flat(design.template, at))

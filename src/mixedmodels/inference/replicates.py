@@ -32,7 +32,7 @@ from mixedmodels.model.predict import simulate
 from mixedmodels.model.record import Fit, criterion_shift, has_points, has_rows, same_weights
 from mixedmodels.moments.memory import with_response
 from mixedmodels.optimize import minimise
-from mixedmodels.optimize_batch import is_singular, minimise_batch
+from mixedmodels.optimize_batch import is_singular, lower_elsewhere_batch, minimise_batch
 from mixedmodels.progress import replicate_bar
 from mixedmodels.threads import each_in_a_thread, n_threads
 
@@ -220,6 +220,7 @@ def _fit_batch(target: _Target, source: Fit, responses: Responses) -> Replicates
     untouched = _user_beta(source, fit, begin.beta * target.unit)
     scores = np.column_stack([begin.gradient, begin.r2, untouched])
     found = minimise_batch(design, responses, begin)
+    found = lower_elsewhere_batch(design, responses, found)
     at, certified = found.at, found.certified.copy()
     for i in np.flatnonzero(~certified):
         certified[i] = _settle(design, responses, at, int(i), target.start)

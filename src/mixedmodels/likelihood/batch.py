@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.covariance import Template
 from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Profile
+from mixedmodels.likelihood.start import has_few_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,11 @@ class BatchDesign(Protocol):
         """Degrees of freedom of the residual variance; per response, if designs differ."""
         ...
 
+    @property
+    def few_levels(self) -> NDArray[np.bool_]:
+        """Whether criteria may have several optima, shape (1,); per response, if designs differ."""
+        ...
+
     def take(self, which: NDArray[np.intp]) -> BatchDesign:
         """What some of the responses need."""
         ...
@@ -198,6 +204,13 @@ class OneFactor:
         """Degrees of freedom of the residual variance, shape (k,)."""
         return self.n - self.xx.shape[-1] if self.reml else self.n
 
+    @property
+    def few_levels(self) -> NDArray[np.bool_]:
+        """Whether there are so few levels that criteria may have several optima, shape (k,)."""
+        used = np.einsum("kaal->kal", self.zz).any(axis=1).sum(axis=1)
+        q = self.template.q
+        return np.array([has_few_levels(q, n_levels) for n_levels in used.tolist()], np.bool_)
+
     def take(self, which: NDArray[np.intp]) -> OneFactor:
         """Itself, if the responses share it, else the designs of some of them."""
         if len(self.xx) == 1:
@@ -238,8 +251,11 @@ class OneFactor:
         profile : BatchProfile
         """
         count, q, p = len(factor), self.template.q, self.xx.shape[-1]
+        if q > 2:
+            own, rest, cross, logdet = self._by_solution(factor, responses)
+            return own, rest, solve_fixed(cross, logdet, self.nu, responses.yy, reml=self.reml)
         relative = factor @ factor.transpose(0, 2, 1)
-        inverse, logdet = inverses(self.zz, relative, factor)
+        inverse, logdet = inverses(self.zz, relative)
         own = _products(inverse, self.zz)
         rest = np.empty((count, q, p + 1, self.zz.shape[-1]))
         for a in range(q):
@@ -247,6 +263,36 @@ class OneFactor:
             rest[:, a, p] = sum(inverse[:, a, b] * responses.zy[:, b] for b in range(q))
         cross = self._cross(relative, rest, responses)
         return own, rest, solve_fixed(cross, logdet, self.nu, responses.yy, reml=self.reml)
+
+    def _by_solution(
+        self, factor: Array, responses: Responses
+    ) -> tuple[Array, Array, Array, Array]:
+        """The same for many columns, from ``Omega^-1 Lambda' Z'[Z X y]``, as in `nested`.
+
+        An explicit inverse would lose a second factor of the ratio of variances. Also
+        ``[X y]' V^-1 [X y]`` and ``log|Omega|``.
+        """
+        count, q, p = len(factor), self.template.q, self.xx.shape[-1]
+        n_levels, w = self.zz.shape[-1], p + 1
+        right = np.empty((count, q, q + w, n_levels))
+        right[:, :, :q], right[:, :, q : q + p] = self.zz, self.zx
+        right[:, :, q + p] = responses.zy
+        turned = factor.transpose(0, 2, 1)
+        flat = np.matmul(turned, right.reshape(count, q, (q + w) * n_levels))
+        scaled = flat.reshape(right.shape)
+        omega = _products(scaled[:, :, :q], factor[..., None])
+        for a in range(q):
+            omega[:, a, a] += 1.0
+        solved, logdet = _solve(omega, scaled.copy())
+        right -= _products(scaled[:, :, :q].transpose(0, 2, 1, 3), solved)
+        left = scaled[:, :, q:].transpose(0, 2, 1, 3).reshape(count, w, q * n_levels)
+        other = solved[:, :, q:].transpose(0, 1, 3, 2).reshape(count, q * n_levels, w)
+        cross = -np.matmul(left, other)
+        cross[:, :p, :p] += self.xx
+        cross[:, :p, p] += responses.xy
+        cross[:, p, :p] = cross[:, :p, p]
+        cross[:, p, p] += responses.yy
+        return right[:, :, :q], right[:, :, q:], cross, logdet
 
     def _cross(self, relative: Array, rest: Array, responses: Responses) -> Array:
         """``[X y]' V^-1 [X y]`` of every response."""
@@ -465,14 +511,15 @@ def choleskys(matrices: Array) -> Array:
         return out
 
 
-def inverses(zz: Array, relative: Array, factor: Array) -> tuple[Array, Array]:
+def inverses(zz: Array, relative: Array) -> tuple[Array, Array]:
     """``(I + Z'Z D)^-1`` of every response and level, and the sums of the log determinants.
 
     Parameters
     ----------
     zz : ndarray of shape (1 or n_responses, q, q, n_levels)
-    relative, factor : ndarray of shape (n_responses, q, q)
-        ``D`` and ``Lambda``.
+        Of at most two columns.
+    relative : ndarray of shape (n_responses, q, q)
+        ``D``.
 
     Returns
     -------
@@ -481,21 +528,11 @@ def inverses(zz: Array, relative: Array, factor: Array) -> tuple[Array, Array]:
     """
     q = zz.shape[1]
     if q == 0:
-        return np.empty((len(factor), 0, 0, zz.shape[-1])), np.zeros(len(factor))
+        return np.empty((len(relative), 0, 0, zz.shape[-1])), np.zeros(len(relative))
     if q == 1:
         pivot = 1.0 + relative[:, 0] * zz[:, 0, 0]
         return (1.0 / pivot)[:, None, None], np.log(pivot).sum(-1)
-    if q == 2:
-        return _inverses_of_two(zz, relative)
-    omega = _products(factor.transpose(0, 2, 1)[..., None], _products(zz, factor[..., None]))
-    for a in range(q):
-        omega[:, a, a] += 1.0
-    inverse, logdet = _gauss_jordan(omega)
-    outer = _products(_products(factor[..., None], inverse), factor.transpose(0, 2, 1)[..., None])
-    result = -_products(zz, outer)
-    for a in range(q):
-        result[:, a, a] += 1.0
-    return result, logdet
+    return _inverses_of_two(zz, relative)
 
 
 def _inverses_of_two(zz: Array, relative: Array) -> tuple[Array, Array]:
@@ -514,20 +551,25 @@ def _inverses_of_two(zz: Array, relative: Array) -> tuple[Array, Array]:
     return inverse, np.log(determinant).sum(-1)
 
 
-def _gauss_jordan(omega: Array) -> tuple[Array, Array]:
-    """Inverses in place of positive definite (n, q, q, n_levels), and summed log determinants."""
+def _solve(omega: Array, right: Array) -> tuple[Array, Array]:
+    """``omega^-1 right`` of positive definite (n, q, q, n_levels), and summed log determinants.
+
+    Gauss-Jordan elimination; both arrays are written over.
+    """
     q = omega.shape[1]
     logdet = np.zeros(len(omega))
     for k in range(q):
         pivot = omega[:, k, k].copy()
         logdet += np.log(pivot).sum(-1)
-        column = omega[:, :, k].copy()
-        column[:, k] -= 1.0
-        omega[:, :, k] = 0.0
-        omega[:, k, k] = 1.0
-        row = omega[:, k] / pivot[:, None]
-        omega -= column[:, :, None] * row[:, None]
-    return omega, logdet
+        for i in range(q):
+            if i == k:
+                continue
+            share = omega[:, i, k] / pivot
+            omega[:, i, k + 1 :] -= share[:, None] * omega[:, k, k + 1 :]
+            right[:, i] -= share[:, None] * right[:, k]
+        omega[:, k, k + 1 :] /= pivot[:, None]
+        right[:, k] /= pivot[:, None]
+    return right, logdet
 
 
 def _products(left: Array, right: Array) -> Array:

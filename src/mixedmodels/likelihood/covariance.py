@@ -16,6 +16,9 @@ from scipy.linalg import lapack
 
 from mixedmodels.arrays import Array, eigh
 
+# entries of Lambda in working units (columns of unit mean square) below which a zero is tried
+SMALL_FACTOR = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Template:

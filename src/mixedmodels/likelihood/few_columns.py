@@ -27,6 +27,7 @@ from mixedmodels.likelihood.batch import (
     solve_fixed,
 )
 from mixedmodels.likelihood.covariance import Template
+from mixedmodels.likelihood.start import has_few_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ class FewColumns:
     def nu(self) -> int:
         """Degrees of freedom of the residual variance."""
         return self.n - len(self.xx) if self.reml else self.n
+
+    @property
+    def few_levels(self) -> NDArray[np.bool_]:
+        """Whether a factor has so few levels that criteria may have several optima, shape (1,)."""
+        return np.array([any(has_few_levels(q, levels) for q, levels in self.layout.sizes)])
 
     def take(self, which: NDArray[np.intp]) -> FewColumns:  # noqa: ARG002
         """Itself: all responses share it."""

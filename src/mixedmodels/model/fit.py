@@ -43,7 +43,7 @@ from mixedmodels.formula.terms import ParsedFormula
 from mixedmodels.likelihood.working import make_working, respond, working_theta
 from mixedmodels.model.record import Fit, Source
 from mixedmodels.model.rows import SUMMED, RowsNotKept
-from mixedmodels.model.search import optimise, warn_rank
+from mixedmodels.model.search import may_have_several_optima, optimise, warn_rank
 from mixedmodels.moments.checks import warn_constant_slopes
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.moments.memory import collect_moments, with_response
@@ -257,7 +257,8 @@ def update(
     source = model.source
     if formula is None and data is None and model.has_random:
         wanted = model.reml if reml is None else reml
-        theta = None if model.is_singular else model.optimum.at.theta
+        again = model.is_singular or may_have_several_optima(model.design)
+        theta = None if again else model.optimum.at.theta
         if start is not None:
             theta = working_theta(
                 model.working, model.design, _floats(start, "start"), model.rows.weight_scale
