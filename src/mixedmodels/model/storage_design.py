@@ -26,6 +26,8 @@ def write_design(model: Fit, arrays: Parts) -> dict[str, Any]:
     """The design's part of the manifest; its arrays are added to `arrays`."""
     design = model.design
     arrays["x_recipe"] = design.x_recipe
+    if design.low:
+        arrays["low"] = np.stack([*design.low.values()])
     groups = []
     for k, group in enumerate(design.groups):
         terms = []
@@ -40,6 +42,7 @@ def write_design(model: Fit, arrays: Parts) -> dict[str, Any]:
         "columns": _dot_columns(model),
         "contrasts": dict(model.options["contrasts"]),
         "x_names": [*design.x_names],
+        "low": [*design.low],
         "y_centre": float(design.y_centre),
         "y_scale": float(design.y_scale),
         "groups": groups,
@@ -90,6 +93,8 @@ def read_design(stored: Stored) -> tuple[Design, int]:
     if x_names != texts(stored.manifest["x_names"]):
         raise ValueError("the formula does not give the fixed-effect columns that were saved")
     x_recipe = stored.finite("x_recipe", None, len(x_names))
+    named = texts(stored.manifest["low"])
+    low = stored.finite("low", len(named), len(x_recipe)) if named else ()
     groups = tuple(
         _read_group(stored, k, entry, formula, specs, len(x_recipe))
         for k, entry in enumerate(stored.get("groups", list))
@@ -117,6 +122,7 @@ def read_design(stored: Stored) -> tuple[Design, int]:
         specs=specs,
         factors=factors,
         term_order=order,
+        low=dict(zip(named, low, strict=True)),
     )
     return design, len(x_recipe)
 
