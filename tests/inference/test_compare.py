@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import stats
 
 import mixedmodels as mm
@@ -510,3 +511,37 @@ def test_a_random_intercept_against_none_as_in_r():
     assert (small.n_params, small.bic) == pytest.approx((3, 1169.345862693528))
     assert large.statistic == pytest.approx(199.475625584816, abs=1e-6)
     assert large.p_value == pytest.approx(2.71808394106577e-45, rel=1e-6)
+
+
+def test_f_tests_of_linear_models_as_in_r():
+    """R: anova(lm(BW ~ time), lm(BW ~ time + treatm), lm(BW ~ time * treatm))."""
+    frame = piglets()
+    small, middle, large = (
+        mm.lm(f"BW ~ {f}", frame) for f in ("time", "time + treatm", "time * treatm")
+    )
+    table = mm.anova(large, small, middle, test="F")
+    assert table["model"].tolist() == [m.formula for m in (small, middle, large)]
+    assert table["df_resid"].tolist() == [295, 291, 287]
+    assert table["df"].tolist() == [0, 4, 4]
+    assert_allclose(table["rss"], [841.792951715, 822.506053633, 810.763722007], rtol=1e-11)
+    assert_allclose(table["sum_sq"][1:], [19.2868980819, 11.7423316254], rtol=1e-10)
+    assert_allclose(table["statistic"][1:], [1.70682888221, 1.03915884647], rtol=1e-10)
+    assert_allclose(table["p_value"][1:], [0.148507713478, 0.387238939866], rtol=1e-10)
+
+
+def test_f_tests_of_weighted_linear_models_as_in_r():
+    """R: the same with weights of 1 + row %% 3."""
+    models = [mm.lm(f"BW ~ {f}", piglets(), weights="w") for f in ("time", "time * treatm")]
+    row = mm.anova(*models, test="F").iloc[1]
+    assert (row.rss, row.statistic) == pytest.approx((1575.57975789, 1.48980019499), rel=1e-10)
+    assert row.p_value == pytest.approx(0.160405654107, rel=1e-9)
+
+
+def test_f_tests_are_of_several_linear_models():
+    model = mm.lm("BW ~ time", piglets())
+    with pytest.raises(mm.ModelError, match="several models; one was given"):
+        mm.anova(model, test="F")
+    with pytest.raises(
+        mm.ModelError, match="without random terms, and .* has some; see mm.krmodcomp"
+    ):
+        mm.anova(model, fit(LINEAR), test="F")

@@ -1,4 +1,4 @@
-"""Comparing models of the same rows: tables of information criteria, likelihood-ratio tests."""
+"""Comparing models of the same rows: tables of information criteria, tests of nested models."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from mixedmodels.inference.ftable import f_table, kind_of
 from mixedmodels.inference.same_sums import on_same_sums
 from mixedmodels.model.fitted import FittedModel
 from mixedmodels.model.record import Fit, has_rows
-from mixedmodels.quantiles import chi2_probability
+from mixedmodels.quantiles import chi2_probability, f_probability
 
 Models: TypeAlias = Mapping[str, FittedModel] | Sequence[FittedModel]
 Criterion: TypeAlias = Literal["aicc", "aic", "bic"]
+Test: TypeAlias = Literal["Chisq", "F"]
 
 # responses that differ by less, in standard deviations, are the same (rounding on the way back)
 SAME = 1e-9
@@ -161,8 +162,9 @@ def anova(
     *models: FittedModel | Models,
     type: str | int | None = None,  # noqa: A002 - the name of the field
     ddf: str = "satterthwaite",
+    test: Test | None = None,
 ) -> Any:
-    """F table of one model, or likelihood-ratio tests of several.
+    """F table of one model, or tests of several.
 
     Parameters
     ----------
@@ -175,6 +177,9 @@ def anova(
         lmerTest, and I for those without random terms, as in R's ``anova(lm)``.
     ddf : {"satterthwaite", "kenward-roger"}
         Denominator degrees of freedom of the F tests of a mixed model.
+    test : {"Chisq", "F"}, optional
+        Of several models: the likelihood ratio (the default), or the exact F test of models without
+        random terms, as R's ``anova(lm1, lm2)``.
 
     Returns
     -------
@@ -183,7 +188,9 @@ def anova(
         p_boundary, criterion, note; from the fewest parameters to the most, each tested against the
         row above. Fits by REML are fitted again by ML, and `criterion` then says
         ``"ML (refitted)"``. Where the smaller model sets a variance to zero, `note` says that
-        `p_value` is too large, and `p_boundary` is the right one where theory has it.
+        `p_value` is too large, and `p_boundary` is the right one where theory has it. With
+        ``test="F"``: model, df_resid, rss, df, sum_sq, statistic, p_value; the mean square that the
+        F ratios are taken over is that of the largest model.
 
         One model: term, sum_sq, mean_sq, num_df, den_df, statistic, p_value. The table of type I
         of a model without random terms ends with a row for the residuals.
@@ -193,7 +200,8 @@ def anova(
     TypeError
         Something that is not a fitted model.
     ModelError
-        Other rows or another response; no models; an unknown type or method; Kenward and Roger's
+        Other rows or another response; no models; an unknown type, method or test; F tests of
+        mixed models against each other; Kenward and Roger's
         method for an ML fit; tests of type III where combinations of levels have no rows; a REML
         fit or a test of models that were loaded from a file without
         their rows.
@@ -212,8 +220,8 @@ def anova(
     chi-squares with df - 1 and df degrees of freedom, if one variance is set to zero (with its
     covariances, and fixed effects or not) and no variance of the smaller model is estimated as
     zero; otherwise it is nan, and `pbmodcomp` has the p-value. Where models differ in fixed effects
-    the p-value is too small when groups are few. Models without random terms get the same
-    likelihood-ratio test here, where R would print an F test.
+    the p-value is too small when groups are few: `krmodcomp`, `satmodcomp` and `pbmodcomp` are
+    better then, and ``test="F"`` where there are no random terms.
 
     References
     ----------
@@ -237,14 +245,49 @@ def anova(
     """
     first = models[0] if len(models) == 1 else models
     if isinstance(first, Fit):
+        if test is not None:
+            raise ModelError("test= chooses between tests of several models; one was given")
         kind = kind_of(type, first)
         if kind == "I" and not first.has_random:
             return sequential_table(first)
         return f_table(first, kind, ddf)
     named = named_models(cast(Models, first), "anova")
     if len(named) == 1:
-        return anova(next(iter(named.values())), type=type, ddf=ddf)
-    return _likelihood_ratio(named)
+        return anova(next(iter(named.values())), type=type, ddf=ddf, test=test)
+    return _f_tests(named) if test == "F" else _likelihood_ratio(named)
+
+
+def _f_tests(given: Mapping[str, FittedModel]) -> Any:
+    """Chain of F tests of models without random terms, from the fewest parameters to the most."""
+    mixed = next((name for name, fit in given.items() if fit.has_random), None)
+    if mixed is not None:
+        raise ModelError(
+            f"test='F' compares models without random terms, and {quoted(mixed)} has some; see "
+            "mm.krmodcomp() and mm.satmodcomp()"
+        )
+    check_same_rows(given)
+    named = on_same_sums(given)
+    names = sorted(named, key=lambda name: named[name].n_params)
+    fits = [named[name] for name in names]
+    for small, large in pairwise(names):
+        _warn_not_nested(named, small, large)
+    df_resid = np.array([fit.df_resid for fit in fits], dtype=np.int64)
+    rss = np.array([fit.sigma**2 for fit in fits]) * df_resid
+    df = -np.diff(df_resid, prepend=df_resid[0])
+    sum_sq = np.where(df > 0, np.maximum(-np.diff(rss, prepend=rss[0]), 0.0), np.nan)
+    statistic = sum_sq / np.maximum(df, 1) / fits[-1].sigma ** 2
+    return to_native(
+        {
+            "model": names,
+            "df_resid": df_resid,
+            "rss": rss,
+            "df": df,
+            "sum_sq": sum_sq,
+            "statistic": statistic,
+            "p_value": f_probability(statistic, np.maximum(df, 1), float(df_resid[-1])),
+        },
+        fits[0].source.kind,
+    )
 
 
 def _likelihood_ratio(given: Mapping[str, FittedModel]) -> Any:

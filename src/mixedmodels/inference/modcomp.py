@@ -133,7 +133,9 @@ def _restriction(large: Any, small: Any, caller: str) -> Array:
     names = (quoted(named[1][0]), quoted(named[0][0]))
     large, small = on_same_sums(dict(named)).values()
     if not large.has_random or not small.has_random:
-        raise ModelError(f"{caller} compares models with random terms; for others use mm.anova()")
+        raise ModelError(
+            f"{caller} compares models with random terms; for others use mm.anova(..., test='F')"
+        )
     lacks = fixed_outside(small, large, names)
     if lacks:
         raise ModelError(
