@@ -542,6 +542,6 @@ def test_f_tests_are_of_several_linear_models():
     with pytest.raises(mm.ModelError, match="several models; one was given"):
         mm.anova(model, test="F")
     with pytest.raises(
-        mm.ModelError, match="without random terms, and .* has some; see mm.krmodcomp"
+        mm.ModelError, match=r"without random terms, and .* has some; see mm.krmodcomp"
     ):
         mm.anova(model, fit(LINEAR), test="F")
