@@ -30,21 +30,17 @@ from mixedmodels.errors import (
 from mixedmodels.likelihood.centred import CentredBlocks
 from mixedmodels.likelihood.objective import EPSILON, LEAST, Evaluation, Objective
 from mixedmodels.likelihood.rooted import RootedBlocks
-from mixedmodels.likelihood.start import moment_start
+from mixedmodels.likelihood.start import has_few_levels, moment_start
 from mixedmodels.likelihood.working import Working, assemble
 from mixedmodels.model.record import Fit, Source, criterion_shift
 from mixedmodels.moments.cross_products import Moments
 from mixedmodels.moments.memory import collect_root, collect_within, root_size
-from mixedmodels.optimize import Optimum, minimise
+from mixedmodels.optimize import Optimum, is_endless, lower_elsewhere, minimise
 from mixedmodels.progress import progress_line, wants_line
 from mixedmodels.threads import one_blas_thread
 
 # residual sum of squares over total, below which the fit is exact up to rounding
 EXACT = 1e-14
-# the same with the random effects counted, where the search does not end: all digits are lost
-VANISHING = 1e-12
-# the same, above which the search has surely ended at a residual variance of its own
-SUSPICIOUS = 1e-3
 ENDLESS = (
     "the residual variance cannot be told from zero. Either the random effects reproduce the "
     "response exactly, and the likelihood has no maximum: take columns out of the random terms, or "
@@ -77,6 +73,7 @@ def optimise(
     p = len(working.fixed.kept)
     objective = Objective(working.blocks, working.templates, moments.n, p, reml)
     watch = partial(_watch, objective, design, moments, working, progress=options.get("progress"))
+    second_look = start is None and may_have_several_optima(design)
     if start is None:
         start = theta_from_moments(design, working, moments)
     elif not _has_value(objective, start):
@@ -88,6 +85,8 @@ def optimise(
         optimum = _stay(objective, start, exact=exact)
     else:
         found = _minimise(objective, start, watch)
+        if second_look and found is not None:
+            found = _lowest(objective, found)
         if (
             _lacks_digits(objective, found)
             and len(rows.y)
@@ -101,13 +100,21 @@ def optimise(
         if (
             found is None
             or _is_rounding(design, found, objective.nu)
-            or _is_endless(objective, found)
+            or is_endless(objective, found.at)
         ):
             raise DataError(ENDLESS)
         optimum = found
     model = Fit(design, rows, moments, working, objective, optimum, source, reml, options)
     _warn_outcome(model, exact=exact)
     return model
+
+
+def may_have_several_optima(design: Design) -> bool:
+    """Whether a factor has so few levels that a search from one start is not enough."""
+    return any(
+        has_few_levels(sum(len(term.names) for term in group.terms), len(group.levels))
+        for group in design.groups
+    )
 
 
 def _without_totals(design: Design, rows: Rows) -> dict[str, Any]:
@@ -164,6 +171,14 @@ def _minimise(objective: Objective, start: Array, watch: Callable[[], Watch]) ->
         return None
 
 
+def _lowest(objective: Objective, found: Optimum) -> Optimum:
+    """The optimum, or a lower one elsewhere, where a second look costs little."""
+    if not objective.blocks.cheap:
+        return found
+    with np.errstate(all="ignore"), one_blas_thread(active=objective.blocks.short_steps):
+        return lower_elsewhere(objective, found)
+
+
 @contextmanager
 def _watch(
     objective: Objective,
@@ -208,23 +223,6 @@ def _is_rounding(design: Design, optimum: Optimum, nu: int) -> bool:
     """Whether the residuals are no larger than the response's own last digit."""
     largest = abs(design.y_centre) / design.y_scale + 3.0
     return optimum.at.profile.r2 / nu < max((4.0 * EPSILON * largest) ** 2, 2.0 * LEAST)
-
-
-def _is_endless(objective: Objective, optimum: Optimum) -> bool:
-    """Whether a residual variance a hundred times smaller would fit as well."""
-    share = optimum.at.profile.r2 / float(objective.blocks.cross[-1, -1])
-    if share > SUSPICIOUS:
-        return False
-    try:
-        with np.errstate(all="ignore"):
-            farther = objective.evaluate(10.0 * optimum.at.theta).value
-    except np.linalg.LinAlgError:
-        farther = math.nan
-    if math.isnan(farther):
-        return share < VANISHING
-    # one residual degree of freedom would make the criterion rise by about 90; so far out, its
-    # rounding may be a hundredth
-    return farther < optimum.at.value + 1.0
 
 
 def _stay(objective: Objective, theta: Array, *, exact: bool) -> Optimum:
