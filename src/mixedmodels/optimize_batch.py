@@ -80,8 +80,6 @@ class _Search:
             return design.evaluate(theta, part)
 
 
-# a step that overflows is longer than any radius, and is taken up with that of the trust region
-@np.errstate(over="ignore")
 def minimise_batch(
     design: BatchDesign, responses: Responses, first: BatchEvaluation
 ) -> BatchOptimum:
@@ -401,6 +399,8 @@ def _eigen(matrices: Array) -> tuple[Array, Array]:
     return values, vectors
 
 
+# what overflows or is not a number belongs to steps that are not taken
+@np.errstate(over="ignore", invalid="ignore")
 def _steps(gradient: Array, hessian: Array, radius: Array) -> tuple[Array, Array]:
     """Trust-region steps, and the decrease that full Newton steps promise.
 
