@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,18 @@ from scipy import optimize
 
 import mixedmodels as mm
 from fuzz.cases import Bar, FuzzCase, make_case
-from fuzz.reference import Dense, DenseFit, Named, UnknownNameError, dense, rank
-from mixedmodels.errors import MixedModelsError, MixedModelsWarning, ScaleWarning
+from fuzz.exact import BITS, Exact, ExactFit, ExactTerm, fixed, orthogonal
+from fuzz.reference import Dense, DenseFit, Named, UnknownNameError, dense, rank, split
+from fuzz.reference import orthogonal as orthogonal_long
+from mixedmodels.design.basis import DEPENDENT, EPSILON
+from mixedmodels.errors import MixedModelsError, MixedModelsWarning
+from mixedmodels.model.search import rounding_of
 
 # processor seconds after which a call counts as a hang
 LONGEST = 5.0
+# entries of theta and conditions of columns from which the oracle works in exact numbers, and rows
+# up to which it can
+LARGEST_FACTOR, LARGEST_CONDITION, LARGEST_EXACT = 30.0, 1e4, 100
 
 
 @dataclass
@@ -137,37 +145,42 @@ def _check_fit(
             return
         if outcome.kind == "exact":
             return
-        _compare(model, reference, outcome, caught, thorough=thorough)
+        _compare(case, model, reference, outcome, thorough=thorough)
         if thorough and outcome.kind == "optimum" and not outcome.violations:
             outcome.violations += invariant(case, model)
 
 
 def _compare(
+    case: FuzzCase,
     model: Any,
     reference: Dense,
     outcome: Outcome,
-    caught: Sequence[warnings.WarningMessage],
     *,
     thorough: bool,
 ) -> None:
-    """The fit beside the oracle, where the fit itself claims its figures."""
-    if any(issubclass(w.category, ScaleWarning) for w in caught):
-        outcome.notes.append("digits are lost, and the fit says so")
-        return
-    if outcome.kind == "not converged":
-        outcome.notes.append("no certificate, and the fit says so")
+    """The fit beside the oracle. Where it says that digits are lost it has told how many."""
+    factors = reference.factors(model.theta)
+    outcome.compared = True
+    if is_hard(reference, factors) and model.n_obs <= LARGEST_EXACT:
+        outcome.violations += compare_exactly(case, model, reference, outcome.kind)
         return
     try:
-        truth = reference.solve(reference.factors(model.theta))
+        truth = reference.solve(factors)
     except np.linalg.LinAlgError:
+        outcome.compared = False
         outcome.notes.append("V is beyond long doubles")
         return
-    outcome.compared = True
     outcome.violations += compare(model, reference, truth)
     if outcome.kind in ("optimum", "boundary optimum"):
         outcome.violations += stationary(model, reference, truth)
         if thorough and not outcome.violations:
             outcome.notes += better(model, reference, truth, outcome.seed)
+
+
+def is_hard(reference: Dense, factors: Sequence[Any]) -> bool:
+    """Whether doubles are not enough for the oracle."""
+    largest = max((float(np.abs(f).max(initial=0.0)) for f in factors), default=0.0)
+    return largest > LARGEST_FACTOR or _worst(reference) > LARGEST_CONDITION
 
 
 def _rows(case: FuzzCase) -> NDArray[np.bool_]:
@@ -221,33 +234,164 @@ def _check_span(case: FuzzCase, model: Any, named: Named) -> None:
     )
     meant = named.span(case.fixed)
     (ours, sure), (full, surely), (both, also) = rank(X), rank(meant), rank(np.hstack([X, meant]))
-    if sure and surely and also:
+    if sure and surely and also and not (ours < both and _within_rounding(model, named, X)):
         assert ours == X.shape[1], f"{X.shape[1]} coefficients of rank {ours}"
         assert ours == full == both, f"rank {ours}, meant {full}, together {both}"
 
 
-def compare(model: Any, reference: Dense, truth: DenseFit) -> list[str]:
-    """Criterion, estimates and fitted values against the oracle at the reported theta."""
-    out = []
+def _within_rounding(model: Any, named: Named, X: Any) -> bool:
+    """Whether what dropped columns have of their own is the rounding of stored columns."""
+    lengths = np.sqrt(np.square(X).sum(axis=0))
+    Q, R = orthogonal_long(X)
+    dropped = [model.design.x_names[j] for j, _ in model.working.fixed.relations]
+    for name in dropped:
+        left = np.asarray(named.column(name), np.longdouble)
+        along = np.zeros(Q.shape[1], np.longdouble)
+        for _ in range(2):
+            share = Q.T @ left / len(left)
+            left, along = left - Q @ share, along + share
+        parts = np.linalg.lstsq(np.asarray(R, float), np.asarray(along, float), rcond=None)[0]
+        size = float(np.abs(parts) @ lengths) + float(np.sqrt(np.square(named.column(name)).sum()))
+        if float(np.sqrt(left @ left)) > max(20.0 * EPSILON, DEPENDENT / 10.0) * size:
+            return False
+    return bool(dropped)
+
+
+def compare_exactly(case: FuzzCase, model: Any, reference: Dense, kind: str) -> list[str]:
+    """The same in integers of hundreds of bits, at the working theta."""
+    exact, factors = _exact_problem(case, model)
+    try:
+        truth = exact.solve(factors)
+    except np.linalg.LinAlgError:
+        return ["V is not positive definite, and the fit has not told"]
+    n, p, scale = model.n_obs, len(model.beta), model.rows.weight_scale
+    unit = _units(exact_columns(case, model))
+    # the oracle has weights of mean one
+    value = truth.criterion - (n - reference.df - (p if model.reml else 0)) * math.log(scale)
+    offset = reference.offset
+    if model.reml:
+        value += 2.0 * float(np.log(unit).sum())
+    truth = replace(
+        truth,
+        criterion=value,
+        beta=truth.beta / unit,
+        vcov=truth.vcov / np.multiply.outer(unit, unit),
+        sigma=truth.sigma * math.sqrt(scale),
+        fitted=truth.fitted + offset,
+    )
+    said = rounding_of(model.objective, model.optimum.at)
+    own = _own_rounding(case, model, reference)
+    allowed = 1e-8 * max(1.0, 1e-2 * abs(value)) + 10.0 * said + own
+    out = _beside(model, truth, allowed, 1e-7 + 10.0 * allowed)
+    if kind not in ("optimum", "boundary optimum"):
+        return out
+    promised = _promised(model, [g[np.tril_indices(len(g))] for g in _in_order(model, truth)])
+    if promised > 1e-6 * max(1.0, 1e-5 * abs(value)) + 10.0 * said + own:
+        out.append(f"one more step would lower the criterion by {promised:.1e}")
+    for i, (slope, factor) in enumerate(zip(truth.slopes, factors, strict=True)):
+        left, values, _ = np.linalg.svd(factor)
+        unused = left[:, values < 1e-9 * max(1.0, float(values.max(initial=0.0)))]
+        if unused.shape[1]:
+            lowest = float(np.linalg.eigvalsh(unused.T @ slope @ unused)[0])
+            if lowest < -1e-3 * max(1.0, 1e-3 * abs(value)):
+                out.append(f"term {i} could grow: slope {lowest:.1e}")
+    return out
+
+
+def exact_columns(case: FuzzCase, model: Any) -> Any:
+    """Columns of X, (n, p)."""
+    named = Named(case.columns, _rows(case))
+    return np.column_stack([np.empty((model.n_obs, 0)), *map(named.column, model.term_names)])
+
+
+def _units(columns: Any) -> Any:
+    """Powers of two near the largest of each column."""
+    return 2.0 ** np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1]
+
+
+def _exact_problem(case: FuzzCase, model: Any) -> tuple[Exact, list[Any]]:
+    """Stored columns as exact numbers; each term's columns orthogonal, as theta is searched."""
+    named = Named(case.columns, _rows(case))
     n = model.n_obs
-    largest = max(
-        (float(np.abs(f).max(initial=0.0)) for f in reference.factors(model.theta)), default=0.0
-    )
-    said = model.optimum.at.profile.rounding
-    allowed = 1e-7 * max(1.0, 1e-2 * abs(truth.criterion)) + 1e-14 * n * (1.0 + largest)
-    simple = len(model.n_groups) == 1 and sum(t.q for t in reference.terms) == 1
-    if not simple:  # crossed factors have totals only; effects that cancel lose digits too
-        allowed += 1e-15 * n * largest**2
-    spread = max(
-        (_condition(columns) for columns in (reference.root, *(t.root for t in reference.terms))),
-        default=1.0,
-    )
-    allowed += 1e-14 * spread + 10.0 * said
+    X = exact_columns(case, model)
+    X = X / _units(X)
+    y = fixed(named.numbers("y"))
+    for said in (case.options.get("offset"), "o" if "offset(o)" in case.formula else None):
+        if said is not None:
+            y = y - fixed(named.numbers("o"))
+    given = named.numbers("w") if "weights" in case.options else np.ones(n)
+    scale = int(fixed(np.array([model.rows.weight_scale]))[0])
+    weights = np.array([(int(w) << BITS) // scale for w in fixed(given)], object)
+    terms, factors = [], []
+    for (g, t), bar in zip(model.design.term_order, case.bars, strict=True):
+        used, part = model.working.terms[g][t], model.working.templates[g].parts[t]
+        names = [model.design.groups[g].terms[t].names[j] for j in used.kept]
+        z = np.column_stack([np.empty((n, 0)), *map(named.column, names)])
+        terms.append(ExactTerm(_codes(named, bar), orthogonal(fixed(z), weights)))
+        signs = np.sign(np.diag(used.root))
+        factors.append(model.optimum.at.factors[g][part, part] * signs[:, None])
+    return Exact(fixed(X), y, tuple(terms), weights, model.reml), factors
+
+
+def _in_order(model: Any, truth: ExactFit) -> list[Any]:
+    """Gradients in the Lambdas, in the order and with the signs of the working theta."""
+    by_place = dict(zip(model.design.term_order, truth.gradients, strict=True))
+    out = []
+    for place in sorted(by_place):
+        signs = np.sign(np.diag(model.working.terms[place[0]][place[1]].root))
+        out.append(by_place[place] * signs[:, None])
+    return out
+
+
+def _promised(model: Any, gradients: Sequence[Any]) -> float:
+    """Decrease of the criterion that a step of Newton's would bring, Hessian of the fit."""
+    lengths, flat = [], []
+    for template, factor in zip(model.working.templates, model.optimum.at.factors, strict=True):
+        lengths.append(np.sqrt(np.square(factor).sum(axis=1))[template.rows])
+    # rows of a lower triangle, column by column
+    for gradient, size in zip(gradients, _sizes(model), strict=True):
+        lower = np.zeros((size, size))
+        lower[np.tril_indices(size)] = gradient
+        flat += [lower[r, c] for c in range(size) for r in range(c, size)]
+    unit = np.maximum(1.0, np.concatenate([np.empty(0), *lengths]))
+    if not len(unit):
+        return 0.0
+    values, vectors = np.linalg.eigh(model.optimum.hessian * np.multiply.outer(unit, unit))
+    values = np.maximum(np.abs(values), 1e-10 * max(float(np.abs(values).max()), 1e-10))
+    along = vectors.T @ (np.array(flat) * unit)
+    return 0.5 * float((along * along / values).sum())
+
+
+def _sizes(model: Any) -> list[int]:
+    return [size for template in model.working.templates for size in template.sizes]
+
+
+def _own_rounding(case: FuzzCase, model: Any, reference: Dense) -> float:
+    """What a last digit of columns that are functions of the data does to the criterion."""
+    names = [*model.term_names, *(n for g in model.design.groups for t in g.terms for n in t.names)]
+    if not any(re.search(r"\(|I\(", part) for name in names for part in split(name)):
+        return 0.0
+    return 1e-15 * model.n_obs * _worst(reference)
+
+
+def _worst(reference: Dense) -> float:
+    """Largest condition of X and of the terms, columns of one length."""
+    worst = 1.0
+    for root in (reference.root, *(term.root for term in reference.terms)):
+        lengths = np.sqrt(np.square(root).sum(axis=0))
+        if len(root):
+            unit = np.asarray(root / np.where(lengths > 0, lengths, 1.0), float)
+            worst = max(worst, float(np.linalg.cond(unit)))
+    return worst
+
+
+def _beside(model: Any, truth: DenseFit | ExactFit, allowed: float, loose: float) -> list[str]:
+    """Criterion, estimates and fitted values."""
+    out = []
     if not abs(model.criterion - truth.criterion) <= allowed:
         out.append(
             f"criterion {model.criterion!r}, dense {truth.criterion!r}, allowed {allowed:.1e}"
         )
-    loose = 1e-6 + 1e-14 * spread + 10.0 * math.sqrt(allowed) * 1e-3
     error = np.sqrt(np.diag(truth.vcov))
     scale = error + 1e-12 * np.abs(truth.beta)
     if (np.abs(model.beta - truth.beta) > loose * 10.0 * scale).any():
@@ -256,10 +400,27 @@ def compare(model: Any, reference: Dense, truth: DenseFit) -> list[str]:
         out.append(f"se {np.sqrt(np.diag(model.vcov))}, dense {error}")
     if not math.isclose(model.sigma, truth.sigma, rel_tol=10.0 * loose):
         out.append(f"sigma {model.sigma}, dense {truth.sigma}")
+    largest = max(
+        (float(np.abs(f).max(initial=0.0)) for f in model.optimum.at.factors), default=0.0
+    )
     unit = truth.sigma * (1.0 + largest) + 1e-12 * float(np.abs(truth.fitted).max(initial=0.0))
     if np.abs(model.fitted - truth.fitted).max(initial=0.0) > 100.0 * loose * unit:
         out.append(f"fitted off by {np.abs(model.fitted - truth.fitted).max() / unit:.1e}")
     return out
+
+
+def compare(model: Any, reference: Dense, truth: DenseFit) -> list[str]:
+    """Criterion, estimates and fitted values against the oracle at the reported theta."""
+    factors = reference.factors(model.theta)
+    allowed = 1e-7 * max(1.0, 1e-2 * abs(truth.criterion))
+    allowed += 10.0 * rounding_of(model.objective, model.optimum.at)
+    if is_hard(reference, factors):  # too large for exact numbers: long doubles
+        largest = max((float(np.abs(f).max(initial=0.0)) for f in factors), default=0.0)
+        allowed += 1e-15 * model.n_obs * largest**2
+        allowed += 1e-14 * max(
+            map(_condition, (reference.root, *(t.root for t in reference.terms)))
+        )
+    return _beside(model, truth, allowed, 1e-6 + 1e-2 * math.sqrt(allowed))
 
 
 def _condition(root: Any) -> float:
@@ -348,7 +509,7 @@ def _answers(case: FuzzCase, model: Any, *, thorough: bool) -> list[str]:
         gap = float(np.abs(again - fitted).max(initial=0.0))
         unit = float(np.abs(fitted).max(initial=0.0)) + 1e-300
         # products in the user's units may be large and cancel
-        lost = 1e-14 * (float(np.abs(effects).max(initial=0.0)) + _largest_product(case, model))
+        lost = 1e-14 * (_largest_effect(case, model) + _largest_product(case, model))
         if again.shape != fitted.shape or not gap <= 1e-7 * unit + lost:
             out.append(f"predict differs from fitted by {gap / unit:.1e}")
     return out + (_stored(model) if thorough else [])
@@ -378,6 +539,17 @@ def _largest_product(case: FuzzCase, model: Any) -> float:
         except UnknownNameError:  # splines and codes of factors
             column = np.ones(1)
         total += abs(beta) * float(np.abs(column).max(initial=1.0))
+    return total
+
+
+def _largest_effect(case: FuzzCase, model: Any) -> float:
+    """Sum of the largest sizes that random effects times their columns reach."""
+    named, total = Named(case.columns, _rows(case)), 0.0
+    table = model.ranef()
+    terms, estimates = (np.asarray(table[name]) for name in ("term", "estimate"))
+    for name in dict.fromkeys(terms.tolist()):
+        largest = float(np.abs(np.asarray(estimates[terms == name], float)).max(initial=0.0))
+        total += largest * float(np.abs(named.column(name)).max(initial=1.0))
     return total
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
+from scipy import interpolate, linalg
 
 from fuzz.columns import Array, Column
 
@@ -44,13 +44,27 @@ def _poly(degree: int) -> Callable[[Array], Array]:
     return column
 
 
+def _cubic_spline(j: int) -> Callable[[Array], Array]:
+    def column(x: Array) -> Array:
+        """R's bs(df = 4): cubic, one knot inside, at the median; the first column is left out."""
+        knots = np.r_[[x.min()] * 4, np.quantile(x, 0.5), [x.max()] * 4]
+        return np.asarray(interpolate.BSpline.design_matrix(x, knots, 3).toarray()[:, j])
+
+    return column
+
+
 # name of a part -> the columns that it reads, and the function of them
 PARTS: dict[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
     "poly(x, 2)[1]": (("x",), _poly(1)),
     "poly(x, 2)[2]": (("x",), _poly(2)),
-    "poly(z, 3, raw = TRUE)[1]": (("z",), lambda z: z),
-    "poly(z, 3, raw = TRUE)[2]": (("z",), lambda z: z**2),
-    "poly(z, 3, raw = TRUE)[3]": (("z",), lambda z: z**3),
+    **{
+        f"poly(z, 3, raw = TRUE)[{power}]": (
+            ("z",),
+            lambda z, power=power: (z[:, None] ** np.arange(1, 4))[:, power - 1],
+        )
+        for power in (1, 2, 3)
+    },
+    **{f"bs(x, df = 4)[{j}]": (("x",), _cubic_spline(j)) for j in (1, 2, 3, 4)},
     "scale(x)": (("x",), _scale),
     "center(z)": (("z",), lambda z: z - z.mean()),
     "I(x^2)": (("x",), lambda x: x**2),
@@ -112,7 +126,18 @@ class Named:
             labels = self.labels("f")
             last = [name for name in self.columns["f"].order if name in set(labels)][-1]
             return (labels == level[2:-1]).astype(np.float64) - (labels == last)
+        if head == "C(k2, contr.helmert)" and level.startswith("H."):
+            return self._helmert("k2", level[2:-1])
+        if head == "factor(k)" and level[:-1].removeprefix("T.") in set(self.labels("k")):
+            return (self.labels("k") == level[:-1].removeprefix("T.")).astype(np.float64)
         raise UnknownNameError(part)
+
+    def _helmert(self, name: str, level: str) -> Array:
+        """The level against the mean of those before it: -1 for each of these, their number."""
+        labels = self.labels(name)
+        used = [known for known in self.columns[name].order if known in set(labels)]
+        at = used.index(level)
+        return at * (labels == level) - np.isin(labels, used[:at]).astype(np.float64)
 
     def span(self, atoms: Sequence[str]) -> Array:
         """More columns than needed that span what the atoms say: all indicators of factors."""
@@ -129,7 +154,9 @@ class Named:
         if known is not None and known.labels is not None:
             labels = self.labels(part)
             return np.array([labels == level for level in dict.fromkeys(labels)], float).T
-        if part in ("bs", "ns"):
+        if part == "bs":
+            return np.column_stack([self._part(f"bs(x, df = 4)[{j}]") for j in (1, 2, 3, 4)])
+        if part == "ns":
             raise UnknownNameError(part)
         return self._part(part.replace("x - 2*z", "x - 2 * z"))[:, None]
 

@@ -239,7 +239,11 @@ def _exactly(recipe: Array, low: Array, root: Array, upper: Array) -> tuple[Arra
         ``columns = combinations @ upper``.
     """
     for _ in range(MOST_ROUNDS):
-        apart = pair_product(recipe, low, np.triu(lapack.dtrtri(upper)[0]))
+        inverse = np.triu(lapack.dtrtri(upper)[0])
+        apart = pair_product(recipe, low, inverse)
+        # the inverse of the inverse that was used, to the last digit
+        missed = np.eye(len(upper)) - pair_product(inverse, np.zeros_like(inverse), upper)
+        upper = upper + upper @ missed
         orthogonal, again = np.linalg.qr(root @ apart)
         again *= (signs := np.sign(np.diag(again)))[:, None]
         orthogonal, upper = orthogonal * signs, again @ upper
