@@ -30,6 +30,7 @@ from mixedmodels.optimize import (
     WEAK,
     falling_direction,
 )
+from mixedmodels.threads import stop_if_asked
 
 # evaluations after which a response is left to the general minimiser
 MOST = 40
@@ -72,6 +73,7 @@ class _Search:
     known: BatchEvaluation | None = None
 
     def evaluate(self, which: NDArray[np.intp], theta: Array) -> BatchEvaluation:
+        stop_if_asked()
         self.evaluations[which] += 1
         design, part = self.design, self.responses
         if len(which) < len(part):

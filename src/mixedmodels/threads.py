@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
-from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
+from threading import Event, Lock
+from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 # whether this thread is one of several that share the cores
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+# set when the caller of this thread was interrupted
+_STOP: ContextVar[Event | None] = ContextVar("stop", default=None)
 # operations below which a second thread costs more than it saves
 LITTLE_WORK = 1e6
 
@@ -48,8 +47,8 @@ def in_threads(run: Callable[[int, int], Any], work: float) -> list[Any]:
     threads = n_threads() if work > LITTLE_WORK and not _ALONE.get() else 1
     if threads == 1:
         return [run(0, 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda first: run(first, threads), range(threads)))
+    with _pool(threads) as each:
+        return list(each(lambda first: run(first, threads), range(threads)))
 
 
 def each_in_a_thread(
@@ -68,21 +67,41 @@ def each_in_a_thread(
     if not tasks:
         return
 
-    context = copy_context()  # warnings kept back here are kept back there
-
     def alone(task: Task) -> Result:
         _ALONE.set(True)
         return run(task)
 
-    with (
-        one_blas_thread(active=True),
-        ThreadPoolExecutor(min(n_threads(), len(tasks), most or len(tasks))) as pool,
-    ):
+    threads = min(n_threads(), len(tasks), most or len(tasks))
+    with one_blas_thread(active=True), _pool(threads) as each:
+        yield from each(alone, tasks)
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield a ``map`` over threads; where it is left early, they end at their next look."""
+    stop, context = Event(), copy_context()  # warnings kept back here are kept back there
+
+    def inside(run: Callable[[Any], Any], task: Any) -> Any:
+        _STOP.set(stop)
+        return run(task)
+
+    def each(run: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        return pool.map(lambda task: context.copy().run(inside, run, task), tasks)
+
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            yield from pool.map(lambda task: context.copy().run(alone, task), tasks)
+            yield each
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def stop_if_asked() -> None:
+    """End a task whose caller was interrupted; long tasks ask now and then."""
+    stop = _STOP.get()
+    if stop is not None and stop.is_set():
+        raise CancelledError
 
 
 @contextmanager
@@ -105,26 +124,34 @@ def one_blas_thread(*, active: bool) -> Iterator[None]:
 class _Limit:
     """One BLAS thread while any of our threads asks for it: the number belongs to all of them.
 
-    So the first one in sets it and the last one out restores what was there.
+    So the first one in sets it and the last one out restores what was there. An interrupt between
+    two libraries leaves neither changed.
     """
 
     def __init__(self) -> None:
         self.lock, self.inside = Lock(), 0
-        self.limiter: Any = None
+        self.before: list[int] = []
 
     def enter(self) -> None:
         with self.lock:
             if self.inside == 0:
-                self.limiter = _controller().limit(limits=1, user_api="blas")
-                _hand_over()
+                self.before = [library.get_num_threads() for library in _libraries()]
+                try:
+                    _set([1] * len(self.before))
+                except BaseException:
+                    _set(self.before)
+                    raise
             self.inside += 1
 
     def leave(self) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
-                self.limiter.restore_original_limits()
-                _hand_over()
+                try:
+                    _set(self.before)
+                except BaseException:
+                    _set(self.before)
+                    raise
 
     def unlock(self) -> None:
         """In a forked child the thread that held the lock is gone."""
@@ -136,15 +163,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_LIMIT.unlock)
 
 
-def _hand_over() -> None:
-    """Newer threadpoolctl obeys only the thread that set a limit: let another one restore it."""
-    for library in _controller().lib_controllers:
+def _set(numbers: Sequence[int]) -> None:
+    """Give each BLAS library its number of threads."""
+    for library, number in zip(_libraries(), numbers, strict=True):
+        library.set_num_threads(number)
+        # newer threadpoolctl obeys only the thread that came first: let another one restore
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread()
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)

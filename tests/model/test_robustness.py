@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import gc
-import locale
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import psutil
 import pytest
-import threadpoolctl
 from numpy.testing import assert_allclose
 
 import mixedmodels as mm
+from tests.surroundings import changed, settings
 
 FORMULAS = ["y ~ x + (1 | g)", "y ~ x + (x | g)", "y ~ x + (1 | g) + (1 | h)", "y ~ x + (1 | h/g)"]
 
@@ -163,48 +158,6 @@ def test_nothing_stays_in_memory(name: str, times: int) -> None:
 # --- what belongs to the user --------------------------------------------------------------------
 
 
-def settings() -> dict[str, object]:
-    """Everything global that a library could change."""
-    import matplotlib as mpl
-
-    return {
-        "random": np.random.get_state()[1].tobytes(),  # noqa: NPY002 - it is the point
-        "floating point": np.geterr(),
-        "print options": np.get_printoptions(),
-        "warnings": list(warnings.filters),
-        "locale": locale.setlocale(locale.LC_ALL),
-        "pandas": {key: pd.get_option(key) for key in ("display.precision", "display.max_rows",
-                                                       "mode.string_storage", "display.width")},
-        "matplotlib": dict(mpl.rcParams),
-        "backend": mpl.get_backend(),
-        "directory": Path.cwd(),
-        "environment": dict(os.environ),
-        "threads": [pool["num_threads"] for pool in threadpoolctl.threadpool_info()],
-        "signals": signal.getsignal(signal.SIGINT),
-        "recursion": sys.getrecursionlimit(),
-    }  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore::mixedmodels.MixedModelsWarning")
-def test_no_global_setting_is_touched() -> None:
-    data = problem(2).assign(f=lambda d: d.g % 3, t=lambda d: d.groupby("g").cumcount())
-    m = mm.lmer("y ~ x + factor(f) + (x | g)", data)
-    mm.plot.residuals(m).draw()  # libraries that load now may set up themselves
-    before = settings()
-    crossed = mm.lmer("y ~ x + (1 | g) + (1 | h)", data)
-    for use in (
-        m.summary, m.ranef, m.augment, m.pca, lambda: m.tidy("kenward-roger"),
-        lambda: m.bootstrap(3, seed=1), lambda: m.simulate(2), lambda: mm.profile(m, "x"),
-        lambda: mm.check_model(m, n_sim=3), lambda: mm.check_convergence(crossed, 2),
-        lambda: mm.tab_model(m).to_html(), lambda: mm.plot.caterpillar(m).draw(),
-        lambda: mm.cluster_trajectories(data, id="g", time="t", response="y", k=2, n_starts=1),
-        lambda: mm.lmer("y ~ x + (1 | g)", pl.from_pandas(data).lazy()),
-    ):  # fmt: skip
-        use()
-    after = settings()
-    assert [name for name, value in before.items() if after[name] != value] == []
-
-
 def test_an_interrupted_fit_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of linear algebra, warnings and the next fit are what they were."""
     from mixedmodels import optimize
@@ -223,12 +176,11 @@ def test_an_interrupted_fit_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
     assert whole is optimize.descend
     assert calls == 1
-    after = settings()
-    assert [name for name, value in before.items() if after[name] != value] == []
+    assert changed(before, settings()) == []
     assert figures(2) == expected
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::mixedmodels.SingularFitWarning")
 def test_fits_in_other_processes_are_the_same(method: str) -> None:

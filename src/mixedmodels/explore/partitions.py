@@ -22,7 +22,7 @@ from mixedmodels.explore.kmeans import (
     exchange,
 )
 from mixedmodels.explore.starts import start_of
-from mixedmodels.threads import in_threads, one_blas_thread
+from mixedmodels.threads import in_threads, one_blas_thread, stop_if_asked
 
 # relative decrease at which a start with many values stops; the winner goes on until nothing moves
 TOLERANCE, MANY = 1e-5, 100_000
@@ -166,6 +166,7 @@ class Search:
             withins: list[float] = []
             best: list[tuple[float, int, Run]] = []
             for number in range(first, n_runs, step):
+                stop_if_asked()
                 begin = start_of(plan.starts, number)(points, k, plan.rng(k, number))
                 end = cluster(points, begin, tolerance)
                 if tolerance == 0.0:

@@ -34,7 +34,7 @@ from mixedmodels.moments.memory import with_response
 from mixedmodels.optimize import minimise
 from mixedmodels.optimize_batch import is_singular, lower_elsewhere_batch, minimise_batch
 from mixedmodels.progress import replicate_bar
-from mixedmodels.threads import each_in_a_thread, n_threads
+from mixedmodels.threads import each_in_a_thread, n_threads, stop_if_asked
 
 Seed: TypeAlias = "int | np.random.Generator | np.random.SeedSequence | None"
 
@@ -337,7 +337,13 @@ def _refitted(source: Fit, start: _Start, points: Points, y: Array, rest: float)
         found = None
         begin, hessian = start.first(objective)
         if len(start.theta):
-            found = minimise(objective, start.theta, first=(begin, hessian), tolerance=ENOUGH)
+            found = minimise(
+                objective,
+                start.theta,
+                first=(begin, hessian),
+                tolerance=ENOUGH,
+                on_evaluation=lambda _: stop_if_asked(),
+            )
     except np.linalg.LinAlgError:
         return _nothing(source, fit)
     if found is not None and found.verdict == "not converged":

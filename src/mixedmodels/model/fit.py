@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -397,8 +398,9 @@ def read_columns(
     offset: str | ArrayLike | None,
 ) -> tuple[Columns, dict[str, Any]]:
     """What a formula asks of a frame, on complete rows; and the weights and offset as given."""
-    both: dict[str, Any] = {"weights": weights, "offset": offset}
-    given = {name: value for name, value in both.items() if value is not None}
+    both = {"weights": weights, "offset": offset}
+    # copies: an update reads them again, whatever the user has done to theirs
+    given: dict[str, Any] = {name: copy(value) for name, value in both.items() if value is not None}
     arrays = {
         name: column_values(data, value, name) if isinstance(value, str) else value
         for name, value in given.items()
