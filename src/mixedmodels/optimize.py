@@ -342,6 +342,19 @@ def _certify(search: _Search) -> None:
     blocks = search.objective.blocks
     if not blocks.exact_hessian and blocks.cheap and len(search.at.theta) <= MOST_DIFFERENCES:
         search.hessian = search.objective.difference_hessian(search.at)
+        _polish(search)
+
+
+def _polish(search: _Search) -> None:
+    """A last step with the real Hessian: it doubles the digits of theta for one evaluation."""
+    unit, gradient, values, vectors = _relative(search)
+    if not len(values) or not 0.0 < _newton_decrease(gradient, values, vectors) < search.tolerance:
+        return
+    useful = values > 1e-8 * values[-1]
+    step = vectors[:, useful] @ (vectors[:, useful].T @ gradient / values[useful])
+    new = search.evaluate(search.at.theta - step * unit)
+    if float(np.abs(new.gradient * unit).max()) < float(np.abs(gradient).max()):
+        search.at = new
 
 
 def _leave_saddle(search: _Search) -> Evaluation | None:
