@@ -170,10 +170,14 @@ def _independent(columns: Sequence[Array], n: int) -> tuple[list[Array], Array]:
         return list(columns), np.eye(len(rows))
     scaled = [row / length for row, length in zip(rows, lengths, strict=True)]
     gram = cross_products(scaled)
+    share: Array
     chosen: list[int] = []
     shares: dict[int, Array] = {}
     for j, row in enumerate(scaled):
-        share: Array = np.linalg.solve(gram[np.ix_(chosen, chosen)], gram[chosen, j]).astype(float)
+        try:
+            share = np.linalg.solve(gram[np.ix_(chosen, chosen)], gram[chosen, j]).astype(float)
+        except np.linalg.LinAlgError:  # their products cannot tell them apart: nor can we
+            return list(columns), np.eye(len(rows))
         left = gram[j, j] - float(gram[chosen, j] @ share)
         if j and left <= ALIKE * gram[j, j]:
             rest = row - sum(s * scaled[i] for s, i in zip(share, chosen, strict=True))

@@ -261,7 +261,8 @@ def _narrowed(
     structure = _structure(design, list(groups), cells)
     if structure.nested:
         cells = ()
-    return structure, replace(moments, levels=levels, cells=cells)
+    # a root of all products is one of other columns
+    return structure, replace(moments, levels=levels, cells=cells, root=None)
 
 
 def _structure(design: Design, kept: list[int], cells: tuple[Cells, ...]) -> Structure:

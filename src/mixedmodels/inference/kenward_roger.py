@@ -230,7 +230,9 @@ def coefficient_tests(fit: Fit) -> tuple[Array, Array]:
     root = fit.working.fixed.root
     rows = np.linalg.solve(root.T, np.eye(len(root))).T
     scale = fit.optimum.at.profile.r2 / fit.objective.nu * fit.design.y_scale**2
-    errors = np.sqrt(np.einsum("ma,ab,mb->m", rows, known.adjusted, rows) * scale)
+    variances = np.einsum("ma,ab,mb->m", rows, known.adjusted, rows) * scale
+    # an adjustment of few groups may be larger than what it adjusts
+    errors = np.sqrt(np.where(variances >= 0.0, variances, np.nan))
     return errors, np.array([f_parts(known, row[None])[1] for row in rows])
 
 

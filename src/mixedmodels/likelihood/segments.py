@@ -79,7 +79,7 @@ def make_segments(
     good = rows.regular & (pivots.min(axis=1) >= REFINE)
     if pivots.shape[1] < 3:
         good = rows.regular & np.isfinite(pivots).all(axis=1)
-    good &= x.shape[1] <= half.shape[1]
+    good &= max(columns.shape[1] for columns in (x, *terms)) <= half.shape[1]
     which = np.flatnonzero(good)
     if not len(which):
         return which, _nothing(rows, x, terms, reml=reml)

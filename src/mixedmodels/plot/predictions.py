@@ -227,7 +227,13 @@ def _table(found: EmmGrid, x: str, by: str | None, level: float) -> pd.DataFrame
     table = pd.DataFrame(columns)
     if "by" in table:
         check_groups(table["by"], by)
-    return table.iloc[np.flatnonzero(np.isfinite(estimates.estimate))].reset_index(drop=True)
+    known = np.flatnonzero(np.isfinite(estimates.estimate))
+    if not len(known):
+        raise ModelError(
+            "none of these predictions can be estimated, because they rest on combinations of "
+            "levels without data: there is nothing to draw"
+        )
+    return table.iloc[known].reset_index(drop=True)
 
 
 def _texts(values: tuple[Any, ...]) -> list[str]:

@@ -193,6 +193,7 @@ def density_layers(values: Array, frame: pd.DataFrame, panel: Codes) -> list[Any
         p9.geom_histogram(
             p9.aes(y=p9.after_stat("density")),
             bins=_n_bins(values),
+            position="identity",  # one histogram a panel, whose bars rounding may let touch
             fill=BASE,
             color="white",
             alpha=0.55,
