@@ -272,6 +272,9 @@ def _layers(table: pd.DataFrame, column: Any, by: str | None) -> list[Any]:
         n = table["by"].cat.categories.size
         scales = [colour_scale(n), colour_scale(n, "fill")]
     limits = p9.aes(ymin="conf_low", ymax="conf_high")
+    if not is_labels(column) and not len(lines):  # a number that is one everywhere
+        points = [p9.geom_linerange(limits, size=0.9, **style), p9.geom_point(size=2.6, **style)]
+        return [*points, *time_axis(np.unique(column)), *scales]
     if not is_labels(column):
         filled = {} if by is not None else {"fill": BASE}
         band = p9.geom_ribbon(limits, data=lines, alpha=0.2, color="none", **filled)
