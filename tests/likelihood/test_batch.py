@@ -92,7 +92,6 @@ def check_evaluation(fit):
     found = design.evaluate(theta, copies(fit, 4))
     for i in range(4):
         one = fit.objective.evaluate(theta[i])
-        # three columns: A = I - ZZ K loses digits as the ratio of variances grows
         assert found.value[i] == pytest.approx(one.value, abs=1e-8)
         np.testing.assert_allclose(found.gradient[i], one.gradient, rtol=1e-8, atol=1e-8)
         np.testing.assert_allclose(found.beta[i], -one.profile.coefs[:-1], rtol=1e-8, atol=1e-11)
@@ -108,6 +107,25 @@ def check_evaluation(fit):
             own = found.by_covariance[i][at : at + len(block), at : at + len(block)]
             np.testing.assert_allclose(own, block, rtol=1e-8, atol=1e-7)
             at += len(block)
+
+
+def test_a_batch_keeps_its_digits_where_variances_are_large():
+    """Large slopes and curvatures, levels with fewer rows than columns."""
+    rng = np.random.default_rng(6)
+    g = np.repeat(np.arange(11), [6, 2, 5, 5, 6, 7, 3, 2, 6, 7, 3])
+    t = np.concatenate([np.arange(np.sum(g == k)) for k in range(11)])
+    b = rng.standard_normal((11, 3))
+    y = 20.0 * (b[g, 0] + b[g, 1] * t + b[g, 2] * t**2) + rng.standard_normal(len(g))
+    fit = fitted("y ~ 1 + (t + I(t^2) | g)", {"y": y, "t": t, "g": g})
+    joint = join([fit])
+    design, own = joint.design(fit), joint.response(fit)
+    for turn in (1.0, -1.0):
+        theta = fit.optimum.at.theta * np.array([1.0, turn, 1.0, 1.0, turn, 0.0])
+        one = fit.objective.evaluate(theta)
+        found = design.evaluate(theta[None], own)
+        assert np.abs(theta).max() > 30.0
+        # with an explicit inverse of I + Z'Z D the first was wrong by 6.5
+        assert found.value[0] == pytest.approx(one.value, abs=100.0 * one.profile.rounding)
 
 
 def test_a_batch_ends_where_one_at_a_time_ends(piglets):

@@ -252,7 +252,7 @@ class OneFactor:
         """
         count, q, p = len(factor), self.template.q, self.xx.shape[-1]
         if q > 2:
-            own, rest, cross, logdet = self._by_solution(factor, responses)
+            own, rest, cross, logdet = self._by_root(factor, responses)
             return own, rest, solve_fixed(cross, logdet, self.nu, responses.yy, reml=self.reml)
         relative = factor @ factor.transpose(0, 2, 1)
         inverse, logdet = inverses(self.zz, relative)
@@ -264,10 +264,10 @@ class OneFactor:
         cross = self._cross(relative, rest, responses)
         return own, rest, solve_fixed(cross, logdet, self.nu, responses.yy, reml=self.reml)
 
-    def _by_solution(
+    def _by_root(
         self, factor: Array, responses: Responses
     ) -> tuple[Array, Array, Array, Array]:
-        """The same for many columns, from ``Omega^-1 Lambda' Z'[Z X y]``, as in `nested`.
+        """The same for many columns, from ``L^-1 Lambda' Z'[Z X y]`` with ``L L' = Omega``.
 
         An explicit inverse would lose a second factor of the ratio of variances. Also
         ``[X y]' V^-1 [X y]`` and ``log|Omega|``.
@@ -278,16 +278,16 @@ class OneFactor:
         right[:, :, :q], right[:, :, q : q + p] = self.zz, self.zx
         right[:, :, q + p] = responses.zy
         turned = factor.transpose(0, 2, 1)
-        flat = np.matmul(turned, right.reshape(count, q, (q + w) * n_levels))
-        scaled = flat.reshape(right.shape)
-        omega = _products(scaled[:, :, :q], factor[..., None])
+        half = np.matmul(turned, right.reshape(count, q, -1)).reshape(right.shape)
+        omega = _products(half[:, :, :q], factor[..., None])
         for a in range(q):
             omega[:, a, a] += 1.0
-        solved, logdet = _solve(omega, scaled.copy())
-        right -= _products(scaled[:, :, :q].transpose(0, 2, 1, 3), solved)
-        left = scaled[:, :, q:].transpose(0, 2, 1, 3).reshape(count, w, q * n_levels)
-        other = solved[:, :, q:].transpose(0, 1, 3, 2).reshape(count, q * n_levels, w)
-        cross = -np.matmul(left, other)
+        logdet = _solve_lower(omega, half)
+        for k in range(q):
+            for a in range(q):
+                right[:, a] -= half[:, k, a, None] * half[:, k]
+        flat = half[:, :, q:].transpose(0, 2, 1, 3).reshape(count, w, q * n_levels)
+        cross = -np.matmul(flat, flat.transpose(0, 2, 1))
         cross[:, :p, :p] += self.xx
         cross[:, :p, p] += responses.xy
         cross[:, p, :p] = cross[:, :p, p]
@@ -551,25 +551,23 @@ def _inverses_of_two(zz: Array, relative: Array) -> tuple[Array, Array]:
     return inverse, np.log(determinant).sum(-1)
 
 
-def _solve(omega: Array, right: Array) -> tuple[Array, Array]:
-    """``omega^-1 right`` of positive definite (n, q, q, n_levels), and summed log determinants.
+def _solve_lower(omega: Array, right: Array) -> Array:
+    """Log determinants of positive definite (n, q, q, n_levels), summed over levels.
 
-    Gauss-Jordan elimination; both arrays are written over.
+    `right` becomes ``L^-1 right``, with ``L L' = omega``; `omega` is written over.
     """
     q = omega.shape[1]
     logdet = np.zeros(len(omega))
     for k in range(q):
-        pivot = omega[:, k, k].copy()
-        logdet += np.log(pivot).sum(-1)
-        for i in range(q):
-            if i == k:
-                continue
-            share = omega[:, i, k] / pivot
-            omega[:, i, k + 1 :] -= share[:, None] * omega[:, k, k + 1 :]
+        logdet += np.log(omega[:, k, k]).sum(-1)
+        scale = 1.0 / np.sqrt(omega[:, k, k])
+        right[:, k] *= scale[:, None]
+        for i in range(k + 1, q):
+            share = omega[:, i, k] * scale
             right[:, i] -= share[:, None] * right[:, k]
-        omega[:, k, k + 1 :] /= pivot[:, None]
-        right[:, k] /= pivot[:, None]
-    return right, logdet
+            for j in range(k + 1, i + 1):
+                omega[:, i, j] -= share * omega[:, j, k] * scale
+    return logdet
 
 
 def _products(left: Array, right: Array) -> Array:
