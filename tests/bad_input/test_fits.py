@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 
@@ -516,3 +517,178 @@ def test_i13_polars_kinds() -> None:
     fits = [watched(SIMPLE, frame.with_columns(pl.col("g").cast(kind)))[0] for kind in kinds]
     assert [m.n_obs for m in fits] == [93, 93, 93]
     assert_allclose([m.loglik for m in fits], fits[0].loglik, rtol=1e-13)
+
+
+# --- more of the same kinds -----------------------------------------------------------------------
+# the right answer is that of a clean frame, fitted by the same formula: what the accident means
+
+
+def numbered(**kinds: str) -> pd.DataFrame:
+    frame = changed(g=lambda d: d.g.str[1:].astype(int))
+    return frame.astype(kinds)
+
+
+def stamps(frame: pd.DataFrame) -> pd.Series:
+    return pd.Timestamp("2020-02-28") + pd.to_timedelta(frame.g.str[1:].astype(int), unit="D")
+
+
+SAME: dict[str, tuple[Any, str, Any, dict[str, Any]]] = {
+    "A missing in y, x and g": (
+        base().assign(
+            y=lambda d: d.y.where(d.index != 3), x=lambda d: d.x.where(d.index != 5),
+            g=lambda d: d.g.where(d.index != 9),
+        ), SIMPLE, base().drop([3, 5, 9]), {},
+    ),
+    "A pd.NA among objects": (
+        changed(x=lambda d: d.x.astype(object).where(d.index != 3, pd.NA)), SIMPLE,
+        base().drop(3), {},
+    ),
+    "A NaN below a mask": (
+        changed(x=lambda d: pd.array(np.where(d.index == 3, np.nan, d.x), dtype="Float64")),
+        SIMPLE, base().drop(3), {},
+    ),
+    "A NaT as group": (
+        changed(g=lambda d: stamps(d).where(d.index > 7)), SIMPLE, base().iloc[8:], {},
+    ),
+    "A masked columns": (
+        {
+            "y": np.ma.masked_array(base().y, base().index < 2), "x": base().x.to_numpy(),
+            "g": base().g.to_numpy(),
+        }, SIMPLE, base().iloc[2:], {},
+    ),
+    "A every other row": (
+        changed(x=lambda d: d.x.where(d.index % 2 == 0)), SIMPLE, base().iloc[::2], {},
+    ),
+    "A in an offset": (
+        changed([2], z=np.nan), "y ~ x + offset(z) + (1|g)", base().drop(2), {},
+    ),
+    "C days as groups": (changed(g=stamps), SIMPLE, base(), {}),
+    "C huge whole numbers as groups": (
+        changed(g=lambda d: 2**60 + d.g.str[1:].astype("int64")), SIMPLE, base(), {},
+    ),
+    "C groups of 8 bits": (numbered(g="uint8"), SIMPLE, base(), {}),
+    "C arrow strings and numbers": (
+        base().astype({"g": "string[pyarrow]", "x": "double[pyarrow]"}), SIMPLE, base(), {},
+    ),
+    "C long doubles": (base().astype({"x": "longdouble"}), SIMPLE, base(), {}),
+    "C objects that are numbers": (base().astype({"x": object}), SIMPLE, base(), {}),
+    "C numbers of other names": (base().rename(columns={"z": 0}), SIMPLE, base(), {}),
+    "C a name that is None": (base().rename(columns={"z": None}), SIMPLE, base(), {}),
+    "C int8 times int8": (
+        changed(a=(base().x * 40).clip(-99, 99).astype("int8")), "y ~ I(a * a) + (1|g)",
+        changed(a=(base().x * 40).clip(-99, 99).astype("int8").astype(float)), {},
+    ),
+    "C dictionaries of Arrow, in chunks": (
+        pa.table(
+            {
+                "y": base().y, "x": base().x,
+                "g": pa.chunked_array(
+                    [pa.array(part).dictionary_encode() for part in (base().g[:50], base().g[50:])]
+                ),
+            }
+        ), SIMPLE, base(), {},
+    ),
+    "C frame of lists": (base().to_dict("list"), SIMPLE, base(), {}),
+    "D parentheses": (base(), "y ~ ((x)) + ((1|g))", base(), {}),
+    "D signs": (base(), "y ~ 1 + + x + (1|g)", base(), {}),
+    "D lines of Windows": (base(), "y ~ x\r\n + (1|g)\r\n", base(), {}),
+    "D 1 || g": (base(), "y ~ x + (1||g)", base(), {}),
+    "F a year as covariate": (
+        changed(x=lambda d: 2000 + d.x), "y ~ x + (x|g)", base(), {"formula": "y ~ x + (x|g)"},
+    ),
+    "F start on the boundary": (base(), SIMPLE, base(), {"start": [0.0]}),
+    "F start on the other side": (base(), SIMPLE, base(), {"start": [-1.5]}),
+    "G equal weights": (base(), SIMPLE, base(), {"weights": np.full(96, 3)}),
+    "G weights of Polars": (base(), SIMPLE, base(), {"weights": pl.Series(np.ones(96))}),
+    "G an array of pandas' own": (
+        base(), SIMPLE, base().iloc[:95],
+        {"weights": pd.array([1.0] * 95 + [pd.NA], dtype="Float64")},
+    ),
+    "G a masked array": (
+        base(), SIMPLE, base().iloc[2:],
+        {"weights": np.ma.masked_array(np.ones(96), np.arange(96) < 2)},
+    ),
+    "G None among weights": (
+        base(), SIMPLE, base().iloc[1:], {"weights": [None] + [1.0] * 95},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_as_a_clean_frame(name: str) -> None:
+    data, formula, clean, kw = SAME[name]
+    plain, _ = watched(kw.pop("formula", formula), clean)
+    model, seen = watched(formula, data, **kw)
+    assert seen == []
+    assert model.n_obs == plain.n_obs
+    assert_allclose(model.loglik, plain.loglik, rtol=1e-9)
+    assert_allclose(model.beta[1:], plain.beta[1:], rtol=1e-7)
+
+
+def level(rows: slice, text: str, column: str = "g") -> pd.DataFrame:
+    return changed(rows, **{column: text})
+
+
+# name: data, formula, the one warning and its words
+WARNED: dict[str, tuple[pd.DataFrame, str, type[Warning], str]] = {
+    **{
+        f"A level {text!r}": (level(slice(3, 4), text), SIMPLE, DataWarning, repr(text))
+        for text in ("NA", "", "nan", "None", "<NA>", "NULL")
+    },
+    "A level NA of a factor": (
+        level(slice(3, 9), "NA", "f"), "y ~ f + (1|g)", DataWarning, r"'f' has the level 'NA'",
+    ),
+    "A blanks": (
+        level(slice(3, 4), "g00 "), SIMPLE, DataWarning, "'g' differ in blanks only.*'g00 '",
+    ),
+    "B a factor with one level": (
+        changed(f="a"), "y ~ x + f + (1|g)", DataWarning, "'f' has one level, 'a'",
+    ),
+    "B one level left": (
+        changed(y=lambda d: d.y.where(d.f == "a")), "y ~ f + (1|g)", DataWarning, "one level, 'a'",
+    ),
+    "B the group is fixed too": (
+        base(), "y ~ g + (1|g)", DataWarning, "'g' is a fixed effect too",
+    ),
+    "B slope of zeros": (changed(c=0.0), "y ~ x + (1 + c|g)", DataWarning, "'c' is a combination"),
+    "B slope of ones": (changed(c=1.0), "y ~ x + (1 + c|g)", DataWarning, "'c' is a combination"),
+    "B slope twice": (
+        changed(x2=lambda d: 3 * d.x), "y ~ x + (x + x2|g)", DataWarning, "'x2' is a combination",
+    ),
+    "B dummies and the constant": (
+        base().assign(**{f"f{v}": lambda d, v=v: (d.f == v) * 1.0 for v in "abc"}),
+        "y ~ fa + fb + fc + (1|g)", RankDeficiencyWarning, "fc = Intercept - fa - fb",
+    ),
+    "B empty cell": (
+        changed(h=lambda d: np.where(d.f == "a", "u", np.where(d.z > 0, "u", "v"))),
+        "y ~ f*h + (1|g)", RankDeficiencyWarning, r"f\[T.c\]:h\[T.v\]",
+    ),
+    "B two names of one factor": (
+        changed(h=lambda d: d.g + "!"), "y ~ x + (1|g/h)", DataWarning, "the same groups",
+    ),
+    "B correlation of one": (
+        changed(y=lambda d: 2 + d.x + (1 + 2 * d.x) * d.g.map(BETWEEN) + 0.2 * d.z),
+        "y ~ x + (x|g)", SingularFitWarning, r"is \+1 in \(1 \+ x \| g\)",
+    ),
+    "B correlation of minus one": (
+        changed(y=lambda d: 2 + d.x + (1 - 2 * d.x) * d.g.map(BETWEEN) + 0.2 * d.z),
+        "y ~ x + (x|g)", SingularFitWarning, r"is -1 in \(1 \+ x \| g\)",
+    ),
+    "C decimal commas": (
+        changed(x=lambda d: d.x.round(2).astype(str).str.replace(".", ",")), SIMPLE,
+        DataWarning, "'x' has 86 distinct values in 96 rows",
+    ),
+    "C per cent": (
+        changed(x=lambda d: d.x.round(2).astype(str) + "%"), SIMPLE, DataWarning, "'x' has 86",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_one_warning_that_names_the_cause(name: str) -> None:
+    data, formula, category, words = WARNED[name]
+    with pytest.warns(MixedModelsWarning) as caught:
+        watched_again(data, formula)
+    assert [warning.category for warning in caught] == [category]
+    assert re.search(words, str(caught[0].message))
+    assert caught[0].filename == __file__

@@ -266,3 +266,73 @@ def henderson(
     W, A = np.column_stack(columns).astype(float), np.column_stack(now).astype(float)
     inverse = np.linalg.inv(W.T @ W / model.sigma**2 + np.diag(penalty))
     return np.sqrt(np.einsum("ij,jk,ik->i", A, inverse, A) + prior)
+
+
+# --- more of the same kinds -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        (rows(x=pd.Timestamp("2020-01-01")), "'x' is datetime64"),
+        (rows(f=[True, False, True]), "levels 'False', 'True' of 'f' were not"),
+        (rows(f=["a ", "a", "b"]), "level 'a ' of 'f' was not"),
+        (rows(g=["G00", "g00", "g01"]), "new level 'G00'"),
+        (rows(x=[1j, 0, 0]), "'x' holds complex numbers"),
+        (rows(g=[f"n{i}" for i in range(3)]), "new levels 'n0', 'n1', 'n2'"),
+        (rows().set_index(["f", "g"]), "lacks the grouping column 'g'"),
+    ],
+)
+def test_more_values_of_another_kind(model: mm.FittedModel, new: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        predicted(model, new)
+
+
+def test_values_that_mean_the_same(model: mm.FittedModel) -> None:
+    new = rows()
+    for other in (
+        rows(x=new.x.astype(object)),
+        rows(x=pd.array(new.x, dtype="Float64")),
+        rows(f=pd.Categorical(new.f, categories=["zzz", "c", "b", "a"])),
+        new.set_index(["f", "g"], drop=False),
+        new.iloc[:, ::-1],
+        new.to_dict("list"),
+    ):
+        assert_allclose(np.asarray(predicted(model, other)), RIGHT, atol=1e-6)
+
+
+def test_transforms_remember_the_data() -> None:
+    formula = "y ~ scale(x) + poly(z, 2) + bs(x, df = 5) + (1|g)"
+    with pytest.warns(mm.RankDeficiencyWarning):
+        model = mm.lmer(formula, base())
+    for some in (base().iloc[[5]], base().iloc[::-7], base().iloc[[9, 9, 3]]):
+        assert_allclose(predicted(model, some), model.fitted[some.index], rtol=1e-10)
+
+
+def test_groups_of_whole_numbers() -> None:
+    data = base().assign(g=lambda d: d.g.str[1:].astype(int))
+    model, _ = watched(SIMPLE, data)
+    found = predicted(model, data.iloc[:3].assign(g=[0.0, np.nan, 1.0]))
+    assert np.isnan(found).tolist() == [False, True, False]
+    for odd, words in ((["00", "01", "02"], "'00'"), ([0.5, 1, 2], "'0.5'"), ([2**70, 1, 2], "64")):
+        with pytest.raises(DataError, match=words):
+            predicted(model, data.iloc[:3].assign(g=odd))
+
+
+def test_a_new_combination_of_known_levels() -> None:
+    data = base().assign(k=np.repeat(list("abcd"), 24), y=lambda d: d.y + 3 * (d.index // 24))
+    model, _ = watched("y ~ x + (1|k/g)", data)
+    new = data.iloc[:1].assign(k="b")
+    with pytest.raises(DataError, match="new level 'b:g00' of grouping factor 'k:g'"):
+        predicted(model, new)
+    outer = predicted(model, new, new_levels="zero", random=["k"])
+    assert_allclose(predicted(model, new, new_levels="zero"), outer)
+
+
+def test_rows_that_break_a_relation_of_the_data() -> None:
+    data = base().assign(x2=lambda d: 2 * d.x)
+    with pytest.warns(mm.RankDeficiencyWarning):
+        model = mm.lmer("y ~ x + x2 + (1|g)", data)
+    assert_allclose(predicted(model, data), model.fitted)
+    with pytest.warns(mm.RankDeficiencyWarning, match="3 of 3 rows"):
+        predicted(model, rows(x2=5.0))
