@@ -23,7 +23,7 @@ from mixedmodels.likelihood.covariance import (
     triangular,
 )
 from mixedmodels.likelihood.objective import Evaluation, Objective
-from mixedmodels.likelihood.start import other_starts
+from mixedmodels.likelihood.start import other_starts, which_starts
 
 # a predicted decrease d is a step of sqrt(d) standard errors: this one is 3e-7 of them
 DECREASE_TOLERANCE = 1e-13
@@ -45,7 +45,7 @@ WEAK = 5.0
 # the first optimum, and how near to it in predicted decrease and covariance the look ends
 MOST_GLANCE = 40
 HOPELESS = 10.0
-BACK, BESIDE = 0.01, 0.1
+BACK, BESIDE = 0.1, 0.1
 # its longest step, over the size of Lambda: far out the criterion is concave, and a whole step goes
 # back to zero, past what lies between
 SHORT = 0.5
@@ -200,10 +200,11 @@ def descend(objective: Objective, start: Array) -> Evaluation:
 
 
 def lower_elsewhere(objective: Objective, found: Optimum) -> Optimum:
-    """The lowest of an optimum and of those that a second look reaches from other starts.
+    """The lowest of a boundary optimum and of those that other starts reach.
 
-    A criterion of few levels may have several optima, of other rank, direction or size. A search
-    that is about to end where the first did is given up; an optimum without end does not count.
+    A criterion of few levels may have several optima, of other rank, direction or size; the higher
+    is hardly ever inside. A search that is about to end where the first did is given up, and an
+    optimum without end does not count.
 
     Parameters
     ----------
@@ -215,10 +216,12 @@ def lower_elsewhere(objective: Objective, found: Optimum) -> Optimum:
     Optimum
         `found` itself, its evaluations those of all searches, where none is lower.
     """
+    if not _is_singular(objective, found.at):
+        return found
     best, spent = found, found.evaluations + 1
     slopes = objective.evaluate(np.zeros_like(found.at.theta)).by_covariance
     starts = [
-        other_starts(template, slope[None], factor[None])[:, 0]
+        other_starts(template, slope[None], factor[None])[which_starts(len(found.at.theta)), 0]
         for template, slope, factor in zip(
             objective.templates, slopes, found.at.factors, strict=True
         )
@@ -248,6 +251,14 @@ def _glance(objective: Objective, start: Array, known: Evaluation) -> _Search:
     search.relative, search.most, search.known = False, MOST_GLANCE, known
     _descend(search)
     return search
+
+
+def _is_singular(objective: Objective, at: Evaluation) -> bool:
+    return any(
+        bool((singular_values(f[part, part]) < SINGULAR).any())
+        for t, f in zip(objective.templates, at.factors, strict=True)
+        for part in t.parts
+    )
 
 
 def _is_lower(at: Evaluation, known: Evaluation) -> bool:
@@ -517,11 +528,7 @@ def _judge(search: _Search) -> Optimum:
     _, gradient, curvature, vectors = _relative(search)
     predicted = _newton_decrease(gradient, curvature, vectors)
     gradient_norm = float(np.abs(at.gradient).max(initial=0.0))
-    singular = any(
-        (singular_values(f[part, part]) < SINGULAR).any()
-        for t, f in zip(search.objective.templates, at.factors, strict=True)
-        for part in t.parts
-    )
+    singular = _is_singular(search.objective, at)
     scale = max(1.0, float(curvature.max(initial=0.0)))
     noise = at.profile.rounding
     if predicted > max(1e-6, 1e-11 * abs(at.value), noise):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mixedmodels.arrays import Array
 from mixedmodels.likelihood.batch import BatchDesign, BatchEvaluation, Responses, lower_factors
 from mixedmodels.likelihood.covariance import SMALL_FACTOR, Template
-from mixedmodels.likelihood.start import other_starts
+from mixedmodels.likelihood.start import other_starts, which_starts
 from mixedmodels.optimize import (
     BACK,
     BESIDE,
@@ -133,12 +133,16 @@ def lower_elsewhere_batch(
     at, template = found.at, design.template
     few = np.broadcast_to(design.few_levels, at.value.shape)
     which = np.flatnonzero(few & np.isfinite(at.value))
+    if not len(which) or not template.n_theta:
+        return found
+    which = which[is_singular(template, at.theta[which])]
     if not len(which):
         return found
     zero = _part(design, responses, which, np.zeros_like(at.theta[which])).by_covariance
     sound = np.flatnonzero(np.isfinite(zero).all(axis=(1, 2)))
     which, zero = which[sound], zero[sound]
-    for factor in other_starts(template, zero, lower_factors(template, at.theta[which])):
+    starts = other_starts(template, zero, lower_factors(template, at.theta[which]))
+    for factor in starts[which_starts(template.n_theta)]:
         known = at.take(which)
         theta = factor[:, template.rows, template.cols]
         search = _begin(
