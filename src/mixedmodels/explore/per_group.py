@@ -151,15 +151,18 @@ def _fitted(design: Design, rows: Rows, residuals: Array) -> Array:
 
 def _coordinates(design: Design, rows: Rows, fixed: FixedMap) -> _Coordinates:
     recipe = design.x_recipe[:, fixed.kept]
-    if fixed.constant is None:
+    # base columns of which only dropped columns are made
+    used = np.flatnonzero(recipe.any(axis=1))
+    if fixed.constant is None or len(used) != recipe.shape[1]:
         back = np.pad(inverse_root(fixed), ((0, 0), (1, 0)))
         return _Coordinates(fixed.recipe.T @ rows.base, np.zeros(len(back)), None, back)
-    # span(X) holds the constant, so it is the span of all base columns and the recipe is square
+    # span(X) holds the constant, so it is the span of these base columns and the recipe is square
+    recipe, base = recipe[used], rows.base[used[1:]]
     with np.errstate(divide="ignore"):
         reach = np.linalg.norm(recipe, axis=0) / np.abs(recipe[1:])
     magnitudes = np.asarray(reach.min(axis=1, initial=np.inf), np.float64)
     back = np.asarray(np.linalg.inv(recipe), np.float64)
-    return _Coordinates(rows.base[1:], magnitudes, fixed.constant, back)
+    return _Coordinates(base, magnitudes, fixed.constant, back)
 
 
 def _centred(
