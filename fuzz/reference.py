@@ -44,10 +44,17 @@ def _poly(degree: int) -> Callable[[Array], Array]:
     return column
 
 
+class UnknownNameError(Exception):
+    """The oracle has no column for this name (splines): only predictions are checked."""
+
+
 def _cubic_spline(j: int) -> Callable[[Array], Array]:
     def column(x: Array) -> Array:
         """R's bs(df = 4): cubic, one knot inside, at the median; the first column is left out."""
-        knots = np.r_[[x.min()] * 4, np.quantile(x, 0.5), [x.max()] * 4]
+        inner = np.quantile(x, 0.5)
+        if not x.min() < inner < x.max():
+            raise UnknownNameError("a spline with a knot at its boundary")
+        knots = np.r_[[x.min()] * 4, inner, [x.max()] * 4]
         return np.asarray(interpolate.BSpline.design_matrix(x, knots, 3).toarray()[:, j])
 
     return column
@@ -79,10 +86,6 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
     "pmin(x, z)": (("x", "z"), np.minimum),
     "sin(x)": (("x",), np.sin),
 }
-
-
-class UnknownNameError(Exception):
-    """The oracle has no column for this name (splines): only predictions are checked."""
 
 
 @dataclass(frozen=True)

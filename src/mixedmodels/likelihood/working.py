@@ -239,7 +239,7 @@ def _exactly(recipe: Array, low: Array, root: Array, upper: Array) -> tuple[Arra
         ``columns = combinations @ upper``.
     """
     for _ in range(MOST_ROUNDS):
-        inverse = np.triu(lapack.dtrtri(upper)[0])
+        inverse = inverse_upper(upper)
         apart = pair_product(recipe, low, inverse)
         # the inverse of the inverse that was used, to the last digit
         missed = np.eye(len(upper)) - pair_product(inverse, np.zeros_like(inverse), upper)
@@ -373,10 +373,12 @@ def beta_from_working(fixed: FixedMap, beta: Array, y_centre: float, y_scale: fl
 
 def inverse_root(fixed: FixedMap) -> Array:
     """``root^-1``: covariance in user units is ``root^-1 C root^-T``."""
-    if not len(fixed.kept):
-        return np.empty((0, 0))
-    inverse, _ = lapack.dtrtri(fixed.root)
-    return np.asarray(np.triu(inverse))
+    return inverse_upper(fixed.root) if len(fixed.kept) else np.empty((0, 0))
+
+
+def inverse_upper(upper: Array) -> Array:
+    """Inverse of an upper triangular matrix."""
+    return np.asarray(np.triu(lapack.dtrtri(upper)[0]))
 
 
 def effects_from_working(terms: Sequence[TermMap], square_root: Array) -> Array:

@@ -22,6 +22,7 @@ from mixedmodels.likelihood.working import (
     effects_from_working,
     group_recipe,
     inverse_root,
+    inverse_upper,
 )
 from mixedmodels.model.rows import RowsNotKept
 from mixedmodels.moments.cross_products import Moments
@@ -175,10 +176,16 @@ class Fit:
     @cached_property
     def vcov(self) -> Array:
         """Covariance of the fixed effects, shape (p, p)."""
-        inverse = inverse_root(self.working.fixed)
-        scale = self.residual_scale * self.design.y_scale
-        half = inverse @ covariance_root(self.optimum.at.profile.vcov) * scale
+        half = self._vcov_root() * (self.residual_scale * self.design.y_scale)
         return np.asarray(half @ half.T)
+
+    def _vcov_root(self) -> Array:
+        """Root of ``(X'V^-1X)^-1``, without squares where the fit has been without them."""
+        fixed, p = self.working.fixed, len(self.working.fixed.kept)
+        root = getattr(self.optimum.at.reduced, "root", None)
+        if root is None or not p:
+            return inverse_root(fixed) @ covariance_root(self.optimum.at.profile.vcov)
+        return inverse_upper(root[:p, :p] @ fixed.root)
 
     @cached_property
     def sigma(self) -> float:
