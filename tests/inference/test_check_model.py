@@ -291,6 +291,7 @@ def piglets() -> ModelCheck:
 def test_it_prints(piglets: ModelCheck) -> None:
     text = str(piglets)
     assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
     assert "checks complain" in text.splitlines()[0]
     assert "To do: look at mm.plot.residuals(m, 'time')" in text
     assert "99 responses simulated" in " ".join(text.split())

@@ -178,16 +178,17 @@ class ModelCheck(Printed):
     def blocks(self) -> Sequence[Block]:
         """The table, what was found, what to do."""
         rows = tuple(
-            (c.assumption, c.verdict, c.statistic, _cell(c.value), _usual_text(c), _p(c))
-            for c in self.checks
+            (c.assumption, c.verdict, _cell(c.value), _usual_text(c), _p(c)) for c in self.checks
         )
-        header = ("check", "verdict", "statistic", "value", "usual", "p")
+        header = ("check", "verdict", "value", "usual", "p")
+        values = tuple((c.assumption, c.statistic) for c in self.checks if c.statistic)
         complaints = [
             Prose(check.assumption, (f"{check.message}.", f"To do: {check.advice}."))
             for check in self.complaints
         ]
         about = Prose("About these checks", (self._about(),))
-        return [Table("", header, rows, 3), *complaints, about]
+        meaning = [Table("Values", ("check", "statistic"), values, 2)] if values else []
+        return [Table("", header, rows, 2), *complaints, *meaning, about]
 
     def _about(self) -> str:
         text = (
