@@ -43,4 +43,3 @@ def test_no_public_function_changes_a_global_setting(
             str(found)
         touched[name] = changed(before, settings())
     assert {name: what for name, what in touched.items() if what} == {}
-
