@@ -12,6 +12,14 @@ from fuzz.fuzz_fits import FITS
 
 # calls of lmer in a part, and parts: two parts keep two workers busy
 CALLS, PARTS = 1670, 2
+# cases that once gave numbers without enough digits, or dropped columns that the data determine:
+# groups far apart in several terms and factors; columns dependent to the ninth digit and beyond
+KEPT = (
+    *(20911, 20925, 20948, 21341, 22395, 22708, 22769, 26821, 28668, 29276, 30366, 30835, 31611),
+    *(32808, 36581, 37595, 39257, 200365, 202291, 203176, 203399, 208980, 209199, 210979, 211202),
+    *(211528, 214647, 1000412, 1001175, 1002899, 1004350, 2000416, 2001069, 2001124, 2001507),
+    *(2001683, 2005459, 25470, 26765, 34654, 40214, 201625, 203282, 212308, 1016530, 5000980),
+)
 # another optimum may be lower where a criterion has several: docs/limitations.md
 SEVERAL = 0.02
 
@@ -29,6 +37,11 @@ def test_a_documented_error_or_the_right_fit(part: int) -> None:
     assert sum(o.compared for o in fits) >= 750
     assert {"optimum", "boundary optimum"} <= {o.kind for o in fits}
     assert _lower_elsewhere(fits) <= SEVERAL * len(fits)
+
+
+@pytest.mark.parametrize("seed", KEPT)
+def test_kept_cases(seed: int) -> None:
+    assert run(seed).violations == []
 
 
 def _lower_elsewhere(fits: list[Outcome]) -> int:
