@@ -417,7 +417,8 @@ def _dense(plain: pd.DataFrame) -> pd.DataFrame:
 def _arrow_backed(column: pd.Series) -> pd.Series:
     """Numbers and text in Arrow's storage, anything else as it is."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not isinstance(column.dtype, pd.SparseDtype):
-        return column.convert_dtypes(dtype_backend="pyarrow")
+        with np.errstate(invalid="ignore"):  # pandas 2 casts huge numbers to see whether they fit
+            return column.convert_dtypes(dtype_backend="pyarrow")
     if column.dtype == object and all(isinstance(v, str | None) for v in column):
         return column.astype("string[pyarrow]")
     return column

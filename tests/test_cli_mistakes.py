@@ -94,7 +94,7 @@ def test_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["", FORMULA], "is a directory"),
         (["a\0b.csv", FORMULA], r"no such file: 'a\x00b.csv'"),
         (["\udcff.csv", FORMULA], r"\udcff"),
-        (["x" * 5_000 + ".csv", FORMULA], "File name too long"),
+        (["x" * 5_000 + ".csv", FORMULA], "x" * 30),
         (["data.csv", ""], "the formula is empty"),
         (["data.csv", "y"], "no '~'"),
         (["data.csv", "y ~ x + (1 | gg)"], "did you mean 'g'?"),

@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixedmodels as mm
@@ -69,6 +69,7 @@ def test_text_is_sorted_by_code_point_in_every_storage(stored):
     assert (columns.n_rows, columns.n) == (9, 8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=1, max_size=20))
 def test_text_agrees_with_plain_python(values):
     present = [value for value in values if value is not None]

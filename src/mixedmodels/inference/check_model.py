@@ -141,7 +141,16 @@ def check_model(
     tested, p_value = _tested(parts, draws, _Describe(m, fit, rows, views(fit)))
     inflation = tuple(inflations(m))
     checks = _ordered(m, tested, _collinearity(inflation))
-    return ModelCheck(m, checks, tuple(parts), draws, inflation, p_value, time, note)
+    return ModelCheck(
+        m,
+        checks,
+        tuple(part.without_rows() for part in parts),
+        draws,
+        inflation,
+        p_value,
+        time,
+        note,
+    )
 
 
 def _statistics(m: Fit, fit: Fit, rows: NDArray[np.intp], time: str | None) -> list[Statistic]:
