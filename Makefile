@@ -26,7 +26,7 @@ OLDEST_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 $(PYTHON) 
 oldest: $(OLDEST)/.installed
 	NUMBA_CACHE_DIR=$(OLDEST)/numba OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python \
 	  -m pytest -n 2 -ra -m "not slow" -p no:cacheprovider $(addprefix --ignore=tests/, \
-	  bad_input/test_fuzzed_fits.py benchmarks demo engines/test_faults.py optimize properties reporting \
+	  bad_input/test_fuzzed_doors.py bad_input/test_fuzzed_fits.py benchmarks demo engines/test_faults.py optimize properties reporting \
 	  test_docs.py test_reference.py)
 
 $(OLDEST)/.installed: pyproject.toml tests/oldest-constraints.txt
