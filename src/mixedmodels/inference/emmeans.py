@@ -93,7 +93,8 @@ def emmeans(
     Warns
     -----
     RankDeficiencyWarning
-        Some means rest on combinations without data: they are NaN.
+        Some means rest on combinations without data, or are weighted by rows that there are not:
+        they are NaN.
 
     Notes
     -----
