@@ -299,6 +299,19 @@ def test_single_fits_run_on_the_backend_of_the_user(backend: str) -> None:
     pd.testing.assert_frame_equal(here.tidy(), there.tidy(), rtol=1e-9)
 
 
+def test_no_segment_has_independent_columns() -> None:
+    d = rows().assign(t=lambda f: np.arange(len(f)) % 7.0, x2=lambda f: 2 * f["x"] - 3 * f["t"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixedModelsWarning)
+        many = mm.fit_many("y ~ x + t + x2 + (x | g)", d, by="part")
+        for part in "abcd":
+            m = mm.lmer("y ~ x + t + x2 + (x | g)", d[d["part"] == part])
+            found = many.glance().query("part == @part").iloc[0]
+            assert found["aic"] == pytest.approx(m.aic, abs=1e-7)
+            own = many.tidy().query("part == @part")
+            np.testing.assert_allclose(own["estimate"], m.tidy()["estimate"], rtol=1e-6)
+
+
 def test_kenward_roger() -> None:
     d = rows()
     many = mm.fit_many(FORMULA, d, by="part", ddf="kenward-roger")

@@ -168,7 +168,7 @@ def _products(
     count, q, p = len(which), template.q, right.shape[2] - 1
     levels = sums.levels[which]
     _, z, width, n_levels = levels.shape
-    left = np.concatenate([np.empty((count, len(right[0]) - 1, 0)), *lefts], axis=2)
+    left = np.concatenate([np.empty((count, right.shape[1] - 1, 0)), *lefts], axis=2)
     half = left[:, sums.uses].transpose(0, 2, 1) @ levels.reshape(count, z, width * n_levels)
     half = half.reshape(count, q, width, n_levels)
     padded = np.pad(left, ((0, 0), (0, 1), (0, 0)))
