@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fuzz.doors import DOORS, run
 
 CASES = 80
@@ -20,3 +22,25 @@ def test_a_documented_error_or_answers_that_agree() -> None:
     assert visits >= 250
     # most are answered, not refused
     assert sum(len(o.refused) for o in outcomes) < visits / 2
+
+
+# where a door once let something through that is not ours, or gave two answers
+FOUND = [
+    (1, "many"),  # no segment could be fitted: a table without rows
+    (54, "tests_of_terms"),  # a random term less than the joint root has
+    (99, "bootstrapped"),  # steps that overflow
+    (103, "many"),  # terms of more columns than the segment has rows
+    (340, "drawn"),  # a number with one value
+    (483, "drawn"),  # no prediction that can be estimated
+    (509, "many"),  # a singular table of all segments
+    (573, "drawn"),  # a histogram of huge numbers
+    (591, "tidied"),  # a variance below zero after Kenward and Roger's adjustment
+    (1175, "regression"),  # a column of which nearly nothing is its own
+]
+
+
+@pytest.mark.parametrize(("seed", "door"), FOUND)
+def test_found_cases(seed: int, door: str) -> None:
+    outcome = run(seed, door)
+    assert outcome.doors == [door]
+    assert not outcome.broken, outcome.broken
