@@ -264,9 +264,7 @@ class OneFactor:
         cross = self._cross(relative, rest, responses)
         return own, rest, solve_fixed(cross, logdet, self.nu, responses.yy, reml=self.reml)
 
-    def _by_root(
-        self, factor: Array, responses: Responses
-    ) -> tuple[Array, Array, Array, Array]:
+    def _by_root(self, factor: Array, responses: Responses) -> tuple[Array, Array, Array, Array]:
         """The same for many columns, from ``L^-1 Lambda' Z'[Z X y]`` with ``L L' = Omega``.
 
         An explicit inverse would lose a second factor of the ratio of variances. Also
