@@ -261,8 +261,22 @@ def _narrowed(
     structure = _structure(design, list(groups), cells)
     if structure.nested:
         cells = ()
-    # a root of all products is one of other columns
-    return structure, replace(moments, levels=levels, cells=cells, root=None)
+    root = moments.root
+    if root is not None:
+        root = _narrowed_root(design, root, used) if groups else None
+    return structure, replace(moments, levels=levels, cells=cells, root=root)
+
+
+def _narrowed_root(design: Design, root: Array, used: dict[int, Any]) -> Array:
+    """A root of the products of fewer columns: those of some grouping factors are taken out."""
+    kept, at = [], 0
+    for k, group in enumerate(design.groups):
+        width, n = len(group.uses), len(group.levels)
+        if k in used:
+            kept.append((at + width * np.arange(n)[:, None] + used[k]).ravel())
+        at += width * n
+    kept.append(np.arange(at, root.shape[1]))
+    return np.asarray(np.linalg.qr(root[:, np.concatenate(kept)], mode="r"))
 
 
 def _structure(design: Design, kept: list[int], cells: tuple[Cells, ...]) -> Structure:
