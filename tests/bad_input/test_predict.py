@@ -336,3 +336,15 @@ def test_rows_that_break_a_relation_of_the_data() -> None:
     assert_allclose(predicted(model, data), model.fitted)
     with pytest.warns(mm.RankDeficiencyWarning, match="3 of 3 rows"):
         predicted(model, rows(x2=5.0))
+
+
+@pytest.mark.parametrize("kind", ["hours", "days", "stamps"])
+def test_labels_of_times_are_those_of_every_library(kind: str) -> None:
+    numbers = base().g.str[1:].astype(int)
+    spans = pd.to_timedelta(numbers, unit="h" if kind == "hours" else "D")
+    data = base().assign(g=pd.Timestamp("2020-02-28") + spans if kind == "stamps" else spans)
+    libraries = [data, pl.from_pandas(data), pa.Table.from_pandas(data)]
+    for fitted in libraries:
+        model, _ = watched(SIMPLE, fitted)
+        for new in libraries:
+            assert_allclose(np.asarray(predicted(model, new)), model.fitted, rtol=1e-12)

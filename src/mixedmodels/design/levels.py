@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -209,4 +209,8 @@ def label_of(value: Any) -> str:
         and value == datetime.combine(value.date(), datetime.min.time())
     ):
         return value.date().isoformat()
+    if type(value) is timedelta:  # as pandas has it, so that labels of all libraries are the same
+        import pandas as pd
+
+        return str(pd.Timedelta(value))
     return str(value)
