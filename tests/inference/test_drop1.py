@@ -172,7 +172,7 @@ def test_groups_that_differ_by_many_residual_deviations() -> None:
     means = dict(zip(sorted(simulated()["g"].unique()), np.arange(12) * 1e5, strict=True))
     frame = simulated().assign(y=simulated()["y"] + simulated()["g"].map(means))
     model = mm.lmer("y ~ x + a + (1 | g)", frame, reml=False)
-    assert model.moments.within is not None
+    assert model.moments.root is not None
     table = mm.drop1(model).set_index("term")
     other = mm.lmer("y ~ x + (1 | g)", frame, reml=False)
     assert table.loc["a", "loglik"] == pytest.approx(other.loglik, abs=1e-6)
