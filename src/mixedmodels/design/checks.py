@@ -14,6 +14,8 @@ from mixedmodels.errors import DataWarning, warn
 MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "NaT", "None", "null", "NULL"})
 # levels of a factor in the fixed part, and share of the rows, from which they look like numbers
 MANY, MOST = 20, 0.5
+# the names of more levels than these would take a share of the fit's time
+LOOKED_AT = 100_000
 
 
 def warn_levels(design: Design, n: int) -> None:
@@ -25,15 +27,18 @@ def warn_levels(design: Design, n: int) -> None:
         if name in design.formula.fixed_variables
     }
     for name, texts in {**groups, **fixed}.items():
+        if len(texts) > LOOKED_AT:
+            continue
         for odd in sorted(MISSING.intersection(texts)):
             warn(
                 f"'{name}' has the level {odd!r}, which counts as any other: if it stands for "
                 "missing values, replace it by None or NaN",
                 DataWarning,
             )
-        bare = set(map(str.strip, texts))
-        if len(bare) < len(texts):
-            twin = next(t for t in texts if t != t.strip() and t.strip() in texts)
+        padded = [text for text in texts if text != text.strip()]
+        bare = Counter(map(str.strip, texts)) if padded else Counter[str]()
+        twin = next((text for text in padded if bare[text.strip()] > 1), None)
+        if twin is not None:
             warn(
                 f"levels of '{name}' differ in blanks only, such as {twin.strip()!r} and {twin!r}: "
                 "if they are one, use .str.strip()",
