@@ -37,7 +37,8 @@ def test_lines_are_the_rows_of_each_subject() -> None:
     assert found["at"] == [0, 7, 14, 21]
     assert [panel["name"] for panel in found["panels"]] == [f"diet: {k}" for k in range(1, 6)]
     rows = {str(pig): own for pig, own in data.groupby("animal", observed=True)}
-    for panel, (_, of_panel) in zip(found["panels"], data.groupby("treatm", observed=True), strict=True):
+    by_diet = data.groupby("treatm", observed=True)
+    for panel, (_, of_panel) in zip(found["panels"], by_diet, strict=True):
         mean = of_panel.groupby("time")["BW"].mean()
         np.testing.assert_allclose(panel["mean"][1], mean, rtol=1e-4)
         for name, at, values in panel["lines"]:
