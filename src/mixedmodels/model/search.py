@@ -54,6 +54,8 @@ KEPT = 1e-8
 LOST = 1e-4
 # share of the residual sum of squares above which effects that cancel cost no digits to speak of
 MODERATE = 1e-3
+# entries of theta below which pivots lose nothing to speak of
+LARGE = 100.0
 # random effects up to which a dense root of all is affordable
 MOST_COLUMNS = 400
 
@@ -201,7 +203,21 @@ def _lacks_digits(objective: Objective, found: Optimum | None) -> bool:
     """Whether totals cost the criterion digits that products within groups would keep."""
     if found is None:
         return True
-    return rounding_of(objective, found.at) > max(KEPT, KEPT * 1e-5 * abs(found.at.value))
+    lost = rounding_of(objective, found.at) + _logdet_rounding(objective, found.at)
+    return lost > max(KEPT, KEPT * 1e-5 * abs(found.at.value))
+
+
+def _logdet_rounding(objective: Objective, at: Evaluation) -> float:
+    """What pivots of several columns lose where Lambda is large, whatever the residuals."""
+    simple = len(at.factors) == 1 and len(at.factors[0]) == 1
+    if simple or isinstance(objective.blocks, RootedBlocks):
+        return 0.0
+    if float(np.abs(at.theta).max(initial=0.0)) < LARGE:
+        return 0.0
+    return EPSILON * sum(
+        float((np.einsum("aal->a", z[:, : len(f)]) * np.square(f).sum(axis=1)).sum())
+        for z, f in zip(objective.blocks.per_factor(), at.factors, strict=True)
+    )
 
 
 def rounding_of(objective: Objective, at: Evaluation) -> float:
