@@ -17,8 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixedmodels as mm
-from mixedmodels.errors import DataError, FormulaError, MixedModelsWarning, ModelError
-from tests.engines.tables import as_table
+from mixedmodels.errors import (
+    DataError,
+    FormulaError,
+    MixedModelsWarning,
+    ModelError,
+    RankDeficiencyWarning,
+)
+from tests.engines.tables import as_table, held, quiet, two_engines
 
 FORMULA = "BW ~ time + I(time^2) + treatm + (time | animal)"
 
@@ -201,3 +207,23 @@ def test_a_saved_model_of_sums(tmp_path: Path) -> None:
     reference = mm.lmer(FORMULA, piglets()).predict(new, interval="prediction")
     found = loaded.predict(new, interval="prediction")
     np.testing.assert_allclose(found.to_numpy(), reference.to_numpy(), rtol=1e-8)
+
+
+LEVELS = {"g": "abcdefgh", "f": "aabc", "k": "uv"}
+
+
+@two_engines
+def test_what_rounding_leaves_of_zeros_is_no_column(engine: str) -> None:
+    # z is zero in level b, and in most cells; its sums are about a mean that is not
+    rng = np.random.default_rng(0)
+    d = pd.DataFrame({name: rng.choice([*levels], 150) for name, levels in LEVELS.items()})
+    rare = (rng.random(150) < 0.15) & (d["f"] != "b")
+    d["z"] = np.where(rare, rng.normal(size=150), 0.0)
+    d["y"] = rng.normal(size=150) + 3.0 * d["g"].map({g: i for i, g in enumerate("hcfabdge")})
+    formula = "y ~ 0 + k + center(z) + z*f + (1 | g)"
+    with pytest.warns(RankDeficiencyWarning, match="dropped"):
+        inside = mm.lmer(formula, held(d, engine))
+    with pytest.warns(RankDeficiencyWarning, match="dropped"), quiet():
+        outside = mm.lmer(formula, as_table(d, engine))
+    assert outside.term_names == inside.term_names
+    assert outside.criterion == pytest.approx(inside.criterion, abs=1e-8)

@@ -39,6 +39,8 @@ Codes = NDArray[np.intp]
 
 # share of a column's products that is rounding
 ROUNDING = 1e-14
+# a value below this share of the largest of its column is what rounding made of zero
+ZERO = 1e-15
 
 
 def cell_design(formula: ParsedFormula, given: Moments) -> tuple[Design, Rows]:
@@ -168,7 +170,9 @@ def expand(sums: Sums, *, most: NDArray[np.int64] | None = None) -> tuple[Codes,
     values : ndarray of shape (k, m)
     """
     size = len(sums.means)
-    roots, rank = _roots(sums.products, most)
+    centres = sums.means @ (sums.weight / sums.weight.sum())
+    away = sums.weight * np.square(sums.means - centres[:, None])
+    roots, rank = _roots(sums.products, away, most)
     cells, weights, values = [], [], []
     for r in range(size + 1):
         which = np.flatnonzero(rank == r)
@@ -182,18 +186,26 @@ def expand(sums: Sums, *, most: NDArray[np.int64] | None = None) -> tuple[Codes,
         cells.append(np.tile(which, r + 1))
         weights.append(np.tile(weight, r + 1))
         values.append(points.reshape(size, -1))
-    return np.concatenate(cells), np.concatenate(weights), np.concatenate(values, axis=1)
+    found = np.concatenate(values, axis=1)
+    sizes = np.abs(found)
+    # else a column that is zero wherever it counts, such as a product with a level, has values
+    found[sizes < ZERO * sizes.max(axis=1, keepdims=True, initial=0.0)] = 0.0
+    return np.concatenate(cells), np.concatenate(weights), found
 
 
-def _roots(products: Array, most: NDArray[np.int64] | None) -> tuple[Array, Codes]:
-    """Lower Cholesky factors of all cells side by side, columns of zeros last, and their rank."""
+def _roots(products: Array, away: Array, most: NDArray[np.int64] | None) -> tuple[Array, Codes]:
+    """Lower Cholesky factors of all cells side by side, columns of zeros last, and their rank.
+
+    Engines sum squares about one centre, of which those of a cell about its own mean are a
+    difference: less than the rounding of the squares `away` from the centre is nothing.
+    """
     size, _, n = products.shape
     root, found = np.zeros((size, size, n)), np.zeros(n, np.int64)
-    diagonal = np.einsum("iic->ic", products)
+    whole = np.einsum("iic->ic", products) + away
     for j in range(size):
         rest = products[j:, j] - np.einsum("imc,mc->ic", root[j:, :j], root[j, :j])
         pivot = rest[0]
-        fine = pivot > ROUNDING * diagonal[j]
+        fine = pivot > ROUNDING * whole[j]
         if most is not None:
             fine &= found < most
         found += fine
