@@ -170,9 +170,7 @@ def expand(sums: Sums, *, most: NDArray[np.int64] | None = None) -> tuple[Codes,
     values : ndarray of shape (k, m)
     """
     size = len(sums.means)
-    centres = sums.means @ (sums.weight / sums.weight.sum())
-    away = sums.weight * np.square(sums.means - centres[:, None])
-    roots, rank = _roots(sums.products, away, most)
+    roots, rank = _roots(sums.products, most)
     cells, weights, values = [], [], []
     for r in range(size + 1):
         which = np.flatnonzero(rank == r)
@@ -193,19 +191,15 @@ def expand(sums: Sums, *, most: NDArray[np.int64] | None = None) -> tuple[Codes,
     return np.concatenate(cells), np.concatenate(weights), found
 
 
-def _roots(products: Array, away: Array, most: NDArray[np.int64] | None) -> tuple[Array, Codes]:
-    """Lower Cholesky factors of all cells side by side, columns of zeros last, and their rank.
-
-    Engines sum squares about one centre, of which those of a cell about its own mean are a
-    difference: less than the rounding of the squares `away` from the centre is nothing.
-    """
+def _roots(products: Array, most: NDArray[np.int64] | None) -> tuple[Array, Codes]:
+    """Lower Cholesky factors of all cells side by side, columns of zeros last, and their rank."""
     size, _, n = products.shape
     root, found = np.zeros((size, size, n)), np.zeros(n, np.int64)
-    whole = np.einsum("iic->ic", products) + away
+    diagonal = np.einsum("iic->ic", products)
     for j in range(size):
         rest = products[j:, j] - np.einsum("imc,mc->ic", root[j:, :j], root[j, :j])
         pivot = rest[0]
-        fine = pivot > ROUNDING * whole[j]
+        fine = pivot > ROUNDING * diagonal[j]
         if most is not None:
             fine &= found < most
         found += fine

@@ -42,6 +42,8 @@ from mixedmodels.progress import query_line
 WITHIN = 1e-7
 # the same, below which the column is constant within cells
 CONSTANT = 1e-13
+# share of a sum of squares that is its rounding
+LOST = 4e-15
 # smallest weight beside the largest
 SMALLEST = 1e-150
 FLOATS = (nw.Float32, nw.Float64)
@@ -470,12 +472,14 @@ def _sums(frame: nw.DataFrame[Any], size: int, centres: Array, *, weighted: bool
     weight = _numbers(frame, "w") if weighted else n.astype(np.float64)
     about = np.stack([_numbers(frame, f"s{i}") / weight for i in range(size)])
     products = np.empty((size, size, len(n)))
+    varies = np.empty((size, len(n)), np.bool_)
     for i in range(size):
-        for j in range(i + 1):
-            value = _numbers(frame, f"q{i}_{j}") - weight * about[i] * about[j]
-            if i == j:
-                value = np.where(n > 1, np.maximum(value, 0.0), 0.0)
-            products[i, j] = products[j, i] = np.where(n > 1, value, 0.0)
+        for j in range(i, -1, -1):
+            squares = _numbers(frame, f"q{i}_{j}")
+            value = squares - weight * about[i] * about[j]
+            if i == j:  # a difference within the rounding of what it is of is none
+                varies[i] = (n > 1) & (value > LOST * squares)
+            products[i, j] = products[j, i] = np.where(varies[i] & varies[j], value, 0.0)
     return Sums(n, weight, about + centres[:, None], products)
 
 
