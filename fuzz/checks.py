@@ -31,6 +31,8 @@ from mixedmodels.model.search import rounding_of
 
 # processor seconds after which a call counts as a hang
 LONGEST = 5.0
+# a criterion that is said to be off by more decides nothing
+NO_DIGITS = 0.1
 # entries of theta and conditions of columns from which the oracle works in exact numbers, and rows
 # up to which it can
 LARGEST_FACTOR, LARGEST_CONDITION, LARGEST_EXACT = 30.0, 1e4, 100
@@ -159,6 +161,9 @@ def _compare(
     thorough: bool,
 ) -> None:
     """The fit beside the oracle. Where it says that digits are lost it has told how many."""
+    if outcome.kind == "not converged" and model.optimum.at.profile.rounding > NO_DIGITS:
+        outcome.notes.append("no certificate and no digits, and the fit says both")
+        return
     factors = reference.factors(model.theta)
     outcome.compared = True
     if is_hard(reference, factors) and model.n_obs <= LARGEST_EXACT:
