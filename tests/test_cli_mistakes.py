@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -222,9 +223,17 @@ def test_control_c_ends_it_quietly(tmp_path: Path) -> None:
         with pipe.open("w") as writing:  # opens once the other side reads
             writing.write("y,x,g\n")
             writing.flush()
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = _interrupted(process)
     finally:
         process.kill()
         process.communicate()
     assert (process.returncode, out, err) == (130, "", "")
+
+
+def _interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Ctrl-C, and again: a library that is reading may swallow one."""
+    for _ in range(10):
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=10)
+    raise AssertionError("ten interrupts have not ended it")

@@ -156,6 +156,8 @@ found.text = await light.evaluate(() => document.body.innerText);
 found.elements = await light.evaluate(() => [...new Set([...document.querySelectorAll("*")].map((e) => e.tagName.toLowerCase()))]);
 found.axe = { light: await accessible(light) };
 await light.setViewportSize({ width: 390, height: 800 });
+// drawings follow the width when the browser has told them of it
+await light.waitForFunction(() => document.documentElement.scrollWidth <= 390, null, { timeout: 10000 }).catch(() => {});
 found.narrow = await light.evaluate(() => document.documentElement.scrollWidth);
 await light.setViewportSize({ width: 794, height: 1123 }); // a sheet of A4
 await light.emulateMedia({ media: "print" });
