@@ -239,7 +239,7 @@ def output(threads: int) -> list[float]:
 def test_same_numbers_in_every_run_and_for_any_number_of_threads() -> None:
     one, again, two = output(1), output(1), output(2)
     assert one == again
-    # a product by two BLAS threads may round otherwise; variances of the replicates may be near zero
+    # a product by two BLAS threads may round otherwise; a variance may be next to zero
     assert_allclose(two, one, rtol=1e-9, atol=1e-10)
 
 
