@@ -285,11 +285,9 @@ def _as_text(odd: Any, what: str) -> str:
     """How to make text of a column name that is none."""
     if odd is None:
         return ""
-    mend = "['_'.join(map(str, name)) for name in" if isinstance(odd, tuple) else "["
-    mend += (
-        f" {what}.columns]" if isinstance(odd, tuple) else f"str(name) for name in {what}.columns]"
-    )
-    return f". Names in formulas are text, {odd!r} is not: set {what}.columns = {mend}"
+    text = "'_'.join(map(str, name))" if isinstance(odd, tuple) else "str(name)"
+    mend = f"{what}.columns = [{text} for name in {what}.columns]"
+    return f". Names in formulas are text, {odd!r} is not: set {mend}"
 
 
 def _shorten(text: str, width: int = 300) -> str:

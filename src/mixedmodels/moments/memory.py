@@ -108,8 +108,7 @@ def collect_within(design: Design, rows: Rows) -> Within:
     )
     root = np.empty((0, len(columns)))
     for start in range(0, columns.shape[1], CHUNK):
-        below = columns[:, start : start + CHUNK].T
-        root = np.asarray(np.linalg.qr(np.concatenate([root, below]), mode="r"))
+        root = _with_rows(root, columns[:, start : start + CHUNK].T)
     return Within(parts, root, levels)
 
 
@@ -140,8 +139,13 @@ def collect_root(design: Design, rows: Rows) -> Array:
                 spread[np.arange(size), place + i] = columns[a, part]
             at += len(uses) * n
         spread[:, at:] = columns[:, part].T
-        root = np.asarray(np.linalg.qr(np.concatenate([root, spread]), mode="r"))
+        root = _with_rows(root, spread)
     return root
+
+
+def _with_rows(root: Array, rows: Array) -> Array:
+    """Triangular root of the cross-products of more rows (Householder's method)."""
+    return np.asarray(np.linalg.qr(np.concatenate([root, rows]), mode="r"))
 
 
 def _lengths(column: Array, codes: NDArray[np.int64], n_levels: int) -> Array:
